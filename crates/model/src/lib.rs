@@ -1,0 +1,23 @@
+//! What the product talks about: labels, series, samples, matchers, shards and time.
+//!
+//! Pure: no I/O, no clock, no global state. Every other crate may use this one; it uses none of them.
+
+mod error;
+mod histogram;
+mod labels;
+mod matcher;
+mod quote;
+mod sample;
+mod series;
+mod tenant;
+mod time;
+
+pub use error::ErrorClass;
+pub use histogram::{Buckets, CounterResetHint, Histogram, HistogramError, Span};
+pub use labels::{LabelError, LabelPairs, Labels, LabelsBuilder, METRIC_NAME, metric_name_in};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use quote::go_quote;
+pub use sample::{Floats, HistogramSample, STALE_NAN_BITS, Samples, is_stale, replaces};
+pub use series::{SeriesHash, SeriesHasher, SeriesId, ShardCount, ShardCountError, ShardId};
+pub use tenant::{TenantError, TenantId};
+pub use time::{DAY_MS, Day, TimeRange, WINDOW_MS, WINDOWS_A_DAY, Window, WindowInDay};
