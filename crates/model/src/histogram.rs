@@ -162,4 +162,42 @@ impl Histogram {
     pub fn is_stale(&self) -> bool {
         crate::sample::is_stale(self.sum)
     }
+
+    /// The histogram as bytes, floats by their bits: what is compared when two lie at one time, and what digests
+    /// are made of. The first byte is the kind, 1 integer, 2 float. No storage format: nothing reads it back.
+    pub fn canonical_bytes(&self) -> Vec<u8> {
+        fn list<T>(out: &mut Vec<u8>, items: &[T], bytes: impl Fn(&T) -> [u8; 8]) {
+            out.extend((items.len() as u64).to_be_bytes());
+            items.iter().for_each(|item| out.extend(bytes(item)));
+        }
+        let bits = |value: &f64| value.to_bits().to_be_bytes();
+        let mut out = Vec::with_capacity(160);
+        out.push(if matches!(self.buckets, Buckets::Integer { .. }) { 1 } else { 2 });
+        out.push(self.reset_hint as u8);
+        out.extend(self.schema.to_be_bytes());
+        out.extend(bits(&self.zero_threshold));
+        out.extend(bits(&self.sum));
+        match &self.buckets {
+            Buckets::Integer { count, zero_count, positive, negative } => {
+                out.extend(count.to_be_bytes());
+                out.extend(zero_count.to_be_bytes());
+                list(&mut out, positive, |delta| delta.to_be_bytes());
+                list(&mut out, negative, |delta| delta.to_be_bytes());
+            }
+            Buckets::Float { count, zero_count, positive, negative } => {
+                out.extend(bits(count));
+                out.extend(bits(zero_count));
+                list(&mut out, positive, bits);
+                list(&mut out, negative, bits);
+            }
+        }
+        for spans in [&self.positive_spans, &self.negative_spans] {
+            list(&mut out, spans, |span| {
+                ((u64::from(span.offset.cast_unsigned()) << 32) | u64::from(span.length))
+                    .to_be_bytes()
+            });
+        }
+        list(&mut out, &self.custom_values, bits);
+        out
+    }
 }

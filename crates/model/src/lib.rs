@@ -14,10 +14,14 @@ mod time;
 
 pub use error::ErrorClass;
 pub use histogram::{Buckets, CounterResetHint, Histogram, HistogramError, Span};
-pub use labels::{LabelError, LabelPairs, Labels, LabelsBuilder, METRIC_NAME, metric_name_in};
+pub use labels::{
+    LabelError, LabelPairs, Labels, LabelsBuilder, METRIC_NAME, append_label, metric_name_in,
+};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use quote::go_quote;
-pub use sample::{Floats, HistogramSample, STALE_NAN_BITS, Samples, is_stale, replaces};
+pub use sample::{
+    Floats, HistogramSample, STALE_NAN_BITS, Samples, histogram_replaces, is_stale, replaces,
+};
 pub use series::{SeriesHash, SeriesHasher, SeriesId, ShardCount, ShardCountError, ShardId};
 pub use tenant::{TenantError, TenantId};
 pub use time::{DAY_MS, Day, TimeRange, WINDOW_MS, WINDOWS_A_DAY, Window, WindowInDay};

@@ -1,5 +1,7 @@
 //! Samples: columns of them, and the one rule for two samples at one time.
 
+mod unite;
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -81,6 +83,26 @@ impl Floats {
     pub fn start_ms(&self, index: usize) -> i64 {
         self.starts.get(index).copied().unwrap_or(0)
     }
+
+    /// Keeps the first `length` samples.
+    pub fn truncate(&mut self, length: usize) {
+        self.timestamps.truncate(length);
+        self.values.truncate(length);
+        self.starts.truncate(length);
+    }
+
+    /// Appends the samples of `other` that lie in `range` of its indices; the caller keeps time rising.
+    pub fn extend(&mut self, other: &Self, range: std::ops::Range<usize>) {
+        if !other.starts.is_empty() || !self.starts.is_empty() {
+            self.starts.resize(self.timestamps.len(), 0);
+            match other.starts.get(range.clone()) {
+                Some(starts) if !other.starts.is_empty() => self.starts.extend_from_slice(starts),
+                _ => self.starts.resize(self.timestamps.len() + range.len(), 0),
+            }
+        }
+        self.timestamps.extend_from_slice(&other.timestamps[range.clone()]);
+        self.values.extend_from_slice(&other.values[range]);
+    }
 }
 
 impl Samples {
@@ -99,17 +121,52 @@ impl Samples {
     pub fn len(&self) -> usize {
         self.floats.len() + self.histograms.len()
     }
+
+    /// The time of the last sample.
+    pub fn last_ms(&self) -> Option<i64> {
+        let histogram = self.histograms.last().map(|sample| sample.timestamp_ms);
+        self.floats.timestamps.last().copied().max(histogram)
+    }
+
+    /// The time of the first sample.
+    pub fn first_ms(&self) -> Option<i64> {
+        let float = self.floats.timestamps.first().copied();
+        let histogram = self.histograms.first().map(|sample| sample.timestamp_ms);
+        match (float, histogram) {
+            (Some(float), Some(histogram)) => Some(float.min(histogram)),
+            (float, histogram) => float.or(histogram),
+        }
+    }
 }
 
 /// The order in which float samples of one time beat each other: any value beats a stale marker, else the greater
 /// bits win, else the greater start timestamp. A total order, so that the winner of a set does not depend on the order
 /// in which its members came: the union of sets of samples is a join.
 ///
+/// Between kinds, where neither or both are stale markers, a float histogram beats an integer histogram, and that a
+/// float ([`Samples::unite`]).
+///
 /// Returns `Greater` when the candidate replaces the sample that is there.
 #[inline]
 pub fn replaces(candidate: (f64, i64), existing: (f64, i64)) -> Ordering {
     let rank = |(value, start_ms): (f64, i64)| (!is_stale(value), value.to_bits(), start_ms);
     rank(candidate).cmp(&rank(existing))
+}
+
+/// The same order for histograms of one time: any beats a stale marker, else the greater kind, bytes
+/// ([`Histogram::canonical_bytes`], which begin with the kind), start timestamp.
+pub fn histogram_replaces(candidate: &HistogramSample, existing: &HistogramSample) -> Ordering {
+    let live = |sample: &HistogramSample| !sample.histogram.is_stale();
+    live(candidate)
+        .cmp(&live(existing))
+        .then_with(|| {
+            // Not by `==`: it takes 0 and −0 for the same, and a NaN for different from itself.
+            if Arc::ptr_eq(&candidate.histogram, &existing.histogram) {
+                return Ordering::Equal;
+            }
+            candidate.histogram.canonical_bytes().cmp(&existing.histogram.canonical_bytes())
+        })
+        .then_with(|| candidate.start_ms.cmp(&existing.start_ms))
 }
 
 #[cfg(test)]
