@@ -1,5 +1,10 @@
 //! Native histograms, integer and float, with exponential or custom buckets.
 
+mod reduce;
+#[cfg(test)]
+mod testing;
+mod validate;
+
 /// A run of buckets: `offset` empty buckets after the previous span's end (or from bucket 0), then `length` buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -82,10 +87,10 @@ pub enum HistogramError {
     Schema(i32),
     /// Spans and buckets do not agree.
     #[error(
-        "{side} side: spans need {spans} buckets, have {buckets} buckets: histogram spans specify different number of buckets than provided"
+        "{side}: spans need {spans} buckets, have {buckets} buckets: histogram spans specify different number of buckets than provided"
     )]
     SpansBuckets {
-        /// `positive` or `negative`.
+        /// Which buckets.
         side: &'static str,
         /// Buckets that the spans name.
         spans: u64,
@@ -94,10 +99,10 @@ pub enum HistogramError {
     },
     /// A span other than the first has a negative offset.
     #[error(
-        "{side} side: span number {number} with offset {offset}: histogram has a span whose offset is negative"
+        "{side}: span number {number} with offset {offset}: histogram has a span whose offset is negative"
     )]
     NegativeOffset {
-        /// `positive` or `negative`.
+        /// Which buckets.
         side: &'static str,
         /// 1-based.
         number: usize,
@@ -106,10 +111,10 @@ pub enum HistogramError {
     },
     /// A bucket's count is below zero.
     #[error(
-        "{side} side: bucket number {number} has observation count of {count}: histogram has a bucket whose observation count is negative"
+        "{side}: bucket number {number} has observation count of {count}: histogram has a bucket whose observation count is negative"
     )]
     NegativeBucket {
-        /// `positive` or `negative`.
+        /// Which buckets.
         side: &'static str,
         /// 1-based.
         number: usize,
@@ -117,7 +122,7 @@ pub enum HistogramError {
         count: String,
     },
     /// Zero bucket or count is below zero.
-    #[error("{what} is negative: {count}: histogram has an observation count that is negative")]
+    #[error("{what} is negative: {count}: histogram's observation count is negative")]
     NegativeCount {
         /// Which figure.
         what: &'static str,
@@ -146,10 +151,18 @@ pub enum HistogramError {
     },
     /// Custom bounds are missing, not rising or not finite, or given where the schema has none.
     #[error("{0}")]
-    CustomBounds(&'static str),
+    CustomBounds(String),
     /// A custom-bucket histogram has a zero bucket or negative buckets.
     #[error("custom buckets: {0}")]
     CustomOnly(&'static str),
+    /// A gap between spans is wider than can be written.
+    #[error("{side}: a span's offset of {offset} does not fit into 32 bits")]
+    OffsetRange {
+        /// Which buckets.
+        side: &'static str,
+        /// The offset.
+        offset: i64,
+    },
 }
 
 impl Histogram {

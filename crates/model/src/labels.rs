@@ -70,7 +70,7 @@ impl Labels {
             if name.is_empty() {
                 return Err(LabelError::EmptyName);
             }
-            append_pair(&mut bytes, name, value);
+            append_label(&mut bytes, name.as_bytes(), value.as_bytes());
         }
         Ok(Self(bytes.into()))
     }
@@ -114,7 +114,7 @@ impl Labels {
         let mut bytes = Vec::with_capacity(self.0.len());
         for (name, value) in self.iter() {
             if keep(name) {
-                append_pair(&mut bytes, name, value);
+                append_label(&mut bytes, name.as_bytes(), value.as_bytes());
             }
         }
         Self(bytes.into())
@@ -239,14 +239,16 @@ impl LabelsBuilder {
     pub fn build(&self) -> Labels {
         let mut bytes = Vec::new();
         for (name, value) in &self.pairs {
-            append_pair(&mut bytes, name, value);
+            append_label(&mut bytes, name.as_bytes(), value.as_bytes());
         }
         Labels(bytes.into())
     }
 }
 
-/// Appends one label in canonical form; a label without a value is none.
-fn append_pair(bytes: &mut Vec<u8>, name: &str, value: &str) {
+/// Appends one label in canonical form; a label without a value is none. The caller sees to it that labels come sorted,
+/// each once and with a name, and that both texts are UTF-8.
+#[inline]
+pub fn append_label(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if value.is_empty() {
         return;
     }
@@ -255,10 +257,10 @@ fn append_pair(bytes: &mut Vec<u8>, name: &str, value: &str) {
     append_varint(bytes, inner);
     bytes.push(FIELD_NAME);
     append_varint(bytes, name.len());
-    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(name);
     bytes.push(FIELD_VALUE);
     append_varint(bytes, value.len());
-    bytes.extend_from_slice(value.as_bytes());
+    bytes.extend_from_slice(value);
 }
 
 fn append_varint(bytes: &mut Vec<u8>, mut value: usize) {

@@ -1,0 +1,291 @@
+//! Remote write 2.0, read where it lies: a walk over the bytes of a `Request` that copies nothing but labels, which it
+//! renders from the symbols into a buffer.
+
+mod symbols;
+
+use rangekeeper_model::{ErrorClass, HistogramSample};
+
+pub use symbols::Symbols;
+use symbols::{Refs, Table};
+
+use crate::cursor::{BYTES, Cursor, Messages, VARINT, fields, key};
+use crate::error::{DecodeError, Fault};
+use crate::exemplar::Exemplars;
+use crate::histogram::Histograms;
+use crate::labels::{MetricName, RawPair, SeriesError, canonicalize};
+use crate::metadata::{Metadata, read_type};
+use crate::sample::{self, Samples};
+
+const SYMBOL: u32 = key(4, BYTES);
+const TIMESERIES: u32 = key(5, BYTES);
+const REQUEST_FIELDS: u32 = fields(&[4, 5]);
+
+const PACKED_REFS: u32 = key(1, BYTES);
+const PACKED_REFS_BYTE: u8 = 0x0a;
+const REF: u32 = key(1, VARINT);
+const SAMPLE: u32 = key(2, BYTES);
+const HISTOGRAM: u32 = key(3, BYTES);
+const EXEMPLAR: u32 = key(4, BYTES);
+const METADATA: u32 = key(5, BYTES);
+const CREATED: u32 = key(6, VARINT);
+const SERIES_FIELDS: u32 = fields(&[1, 2, 3, 4, 5, 6]);
+const HISTOGRAMS: u32 = 3;
+const EXEMPLARS: u32 = 4;
+const SERIES_METADATA: u32 = 5;
+
+const METADATA_TYPE: u32 = key(1, VARINT);
+const HELP_REF: u32 = key(3, VARINT);
+const UNIT_REF: u32 = key(4, VARINT);
+const METADATA_FIELDS: u32 = fields(&[1, 3, 4]);
+
+/// Why a request as a whole can't be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The bytes are malformed.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// There are no symbols: this is no message of remote write 2.0.
+    #[error("request has no symbols table")]
+    NoSymbols,
+    /// The first symbol must be the empty text, because a reference of 0 means none.
+    #[error("first entry of the symbols table is not the empty string")]
+    FirstSymbol,
+}
+
+impl RequestError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass::Invalid
+    }
+}
+
+/// Where things lie in a body: memory that one request after the other uses. Symbols may come after the series that
+/// refer to them, so that a request is walked once before its series are.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    table: Table,
+    series: Vec<Place>,
+}
+
+/// Bytes of a body.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    #[inline]
+    fn new(start: usize, cursor: &Cursor<'_>) -> Result<Self, DecodeError> {
+        match (u32::try_from(start), u32::try_from(cursor.offset())) {
+            (Ok(start), Ok(end)) => Ok(Self { start, end }),
+            _ => Err(cursor.error(Fault::TooLong)),
+        }
+    }
+
+    #[inline]
+    fn of<'a>(self, body: &'a [u8]) -> &'a [u8] {
+        &body[self.start as usize..self.end as usize]
+    }
+}
+
+impl Scratch {
+    /// Memory for requests, none of it yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Walks an uncompressed body and checks its symbols. That no symbol occurs twice is the sender's affair: nothing
+    /// here rests on it.
+    pub fn read<'a>(&'a mut self, body: &'a [u8]) -> Result<Request<'a>, RequestError> {
+        self.table.clear();
+        self.series.clear();
+        let mut request = Cursor::new(body);
+        while !request.is_done() {
+            match request.key()? {
+                SYMBOL => {
+                    let start = request.skip_bytes()?;
+                    self.table.push(Place::new(start, &request)?);
+                }
+                TIMESERIES => {
+                    let start = request.skip_bytes()?;
+                    self.series.push(Place::new(start, &request)?);
+                }
+                other => request.skip_unknown(other, REQUEST_FIELDS)?,
+            }
+        }
+        self.table.check(body)?;
+        let symbols = Symbols::new(body, &self.table);
+        Ok(Request { body, symbols, series: &self.series })
+    }
+}
+
+/// A request of remote write 2.0 whose symbols are known.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    body: &'a [u8],
+    symbols: Symbols<'a>,
+    series: &'a [Place],
+}
+
+impl<'a> Request<'a> {
+    /// The series, in the order of the bytes. After an error the rest can't be trusted: the request as a whole is lost.
+    #[inline]
+    pub fn series(&self) -> impl Iterator<Item = Result<Series<'a>, DecodeError>> + use<'a> {
+        let Self { body, symbols, .. } = *self;
+        self.series.iter().map(move |place| {
+            let message = Cursor::within(body, place.start as usize, place.end as usize);
+            Series::walk(message, symbols)
+        })
+    }
+
+    /// Number of series.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+}
+
+/// A series as it lies in a request. Its fields are well-formed; what is in them is read when it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Series<'a> {
+    message: Cursor<'a>,
+    symbols: Symbols<'a>,
+    /// The references at the start.
+    run: Cursor<'a>,
+    /// What comes after them.
+    after_run: Cursor<'a>,
+    created_ms: i64,
+    after_holds: Holds,
+}
+
+/// What a series' message holds besides samples and the references at its start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Holds {
+    refs: bool,
+    metadata: bool,
+    histograms_or_exemplars: bool,
+}
+
+impl<'a> Series<'a> {
+    #[inline]
+    fn walk(message: Cursor<'a>, symbols: Symbols<'a>) -> Result<Self, DecodeError> {
+        let mut at = message;
+        let mut run = message;
+        run.finish();
+        if at.peek() == Some(PACKED_REFS_BYTE) {
+            at.key()?;
+            run = at.message()?;
+        }
+        let after_holds = Holds::default();
+        let mut series = Self { message, symbols, run, after_run: at, created_ms: 0, after_holds };
+        while !at.is_done() {
+            match at.key()? {
+                SAMPLE => drop(at.skip_bytes()?),
+                other => series.note(other, &mut at)?,
+            }
+        }
+        Ok(series)
+    }
+
+    /// Goes past a field that is no sample, and keeps in mind that it is there.
+    #[inline]
+    fn note(&mut self, key: u32, at: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        match key {
+            METADATA => self.after_holds.metadata = true,
+            HISTOGRAM | EXEMPLAR => self.after_holds.histograms_or_exemplars = true,
+            CREATED => {
+                self.created_ms = at.int64()?;
+                return Ok(());
+            }
+            PACKED_REFS => self.after_holds.refs = true,
+            REF => {
+                self.after_holds.refs = true;
+                return at.varint().map(drop);
+            }
+            other => return at.skip_unknown(other, SERIES_FIELDS),
+        }
+        at.skip_bytes().map(drop)
+    }
+
+    /// Writes the canonical bytes of the labels over `out`: at once where the references come sorted by name, else
+    /// the slow way. Every rule for labels is checked here.
+    pub fn canonical(&self, out: &mut Vec<u8>) -> Result<(), SeriesError> {
+        if self.symbols.render_sorted(self.refs(), out)? {
+            return Ok(());
+        }
+        self.canonical_by_sorting(out)
+    }
+
+    #[cold]
+    fn canonical_by_sorting(&self, out: &mut Vec<u8>) -> Result<(), SeriesError> {
+        let mut pairs: Vec<RawPair<'a>> = Vec::new();
+        self.symbols.resolve(self.message, &mut pairs)?;
+        canonicalize(&mut pairs, MetricName::Required, out)
+    }
+
+    fn refs(&self) -> Refs<'a> {
+        let mut after = self.after_run;
+        if !self.after_holds.refs {
+            after.finish();
+        }
+        Refs::new(self.run, after)
+    }
+
+    /// The float samples; one without a start timestamp of its own has the series'.
+    #[inline]
+    pub fn samples(&self) -> Samples<'a> {
+        Samples::new(self.after_run, sample::FIELDS_V2, self.created_ms)
+    }
+
+    /// Whether there are neither histograms nor exemplars, so that they need not be asked for.
+    #[inline]
+    pub fn has_only_samples(&self) -> bool {
+        !self.after_holds.histograms_or_exemplars
+    }
+
+    /// The native histograms; one without a start timestamp of its own has the series'.
+    pub fn histograms(&self) -> impl Iterator<Item = Result<HistogramSample, DecodeError>> + 'a {
+        Histograms::new(self.after_run, HISTOGRAMS, self.created_ms)
+    }
+
+    /// The exemplars.
+    pub fn exemplars(&self) -> Exemplars<'a> {
+        Exemplars::new(self.after_run, EXEMPLARS, Some(self.symbols))
+    }
+
+    /// The metadata of the series' metric, if the sender gave any.
+    pub fn metadata(&self) -> Result<Option<Metadata<'a>>, SeriesError> {
+        if !self.after_holds.metadata {
+            return Ok(None);
+        }
+        let (mut metadata, mut help_ref, mut unit_ref) = (Metadata::default(), 0, 0);
+        let mut messages = Messages::new(self.after_run, SERIES_METADATA);
+        // A message that comes in pieces is the union of the pieces, as protobuf says.
+        while let Some(piece) = messages.read_next(Ok) {
+            let mut piece = piece?;
+            while !piece.is_done() {
+                match piece.key()? {
+                    METADATA_TYPE => metadata.metric_type = read_type(&mut piece)?,
+                    HELP_REF => help_ref = piece.uint32()?,
+                    UNIT_REF => unit_ref = piece.uint32()?,
+                    other => piece.skip_unknown(other, METADATA_FIELDS)?,
+                }
+            }
+        }
+        let text = |reference| {
+            let bytes = self.symbols.bytes(reference).ok_or_else(|| SeriesError::MetadataRef {
+                reference,
+                symbols: self.symbols.len(),
+            })?;
+            Ok::<_, SeriesError>(String::from_utf8_lossy(bytes))
+        };
+        metadata.help = text(help_ref)?;
+        metadata.unit = text(unit_ref)?;
+        Ok(Some(metadata))
+    }
+}
