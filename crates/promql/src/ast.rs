@@ -91,7 +91,8 @@ pub struct StringLiteral {
 /// Selects series by matchers, one sample of each a step.
 #[derive(Clone)]
 pub struct VectorSelector {
-    /// The name where it stood before the braces or alone and quoted inside; its matcher is also in `matchers`.
+    /// The name that stands before the braces; its matcher is the last of `matchers`. A name inside of the braces is
+    /// a matcher and nothing else.
     pub name: Option<String>,
     /// All conditions in the order written, the name's last.
     pub matchers: Vec<Matcher>,
