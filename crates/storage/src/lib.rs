@@ -1,1 +1,6 @@
 //! x
+
+pub mod log;
+
+pub mod db;
+pub mod seal;
