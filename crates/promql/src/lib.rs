@@ -2,6 +2,18 @@
 //!
 //! Pure: series come through the [`source::Source`] trait, time and limits are passed in.
 
+pub mod annotations;
 pub mod ast;
+mod checker;
+pub mod eval;
 pub mod functions;
+mod lexer;
+mod parser;
+mod printer;
 pub mod source;
+pub mod value;
+
+pub use parser::{
+    ParseError, ParseErrors, ParserOptions, SelectorError, parse, parse_metric_selector,
+};
+pub use printer::pretty;

@@ -1,0 +1,69 @@
+//! `count_values`: how often each value occurs.
+
+use hashbrown::HashMap;
+use rangekeeper_model::{Labels, LabelsBuilder, go_quote};
+
+use super::column::{Row, Vector, is_absent};
+use super::error::EvalError;
+use super::evaluator::Evaluator;
+use super::grouping::Grouping;
+use super::label_functions::label_name;
+use super::steps::Steps;
+use crate::annotations::Annotations;
+use crate::ast::{Aggregate, Expr};
+
+impl Evaluator<'_> {
+    /// `count_values`: of each group a series a value, which counts the members that have it.
+    pub fn count_values(
+        &self,
+        aggregate: &Aggregate,
+        steps: Steps,
+        notes: &mut Annotations,
+    ) -> Result<Vector, EvalError> {
+        let Some(Expr::String(text)) = aggregate.param.as_ref().map(Expr::without_parens) else {
+            unreachable!("the checker lets only texts in here");
+        };
+        let Some(value_label) = label_name(&text.bytes) else {
+            let quoted = go_quote(&String::from_utf8_lossy(&text.bytes));
+            return Err(EvalError::argument(format!("invalid label name {quoted}")));
+        };
+        let also = (!aggregate.without).then_some(value_label);
+        let grouping = Grouping::of(aggregate, also);
+        let vector = self.vector(&aggregate.expr, steps, notes)?;
+        let mut places: HashMap<Labels, usize> = HashMap::new();
+        let mut rows: Vec<Row> = Vec::new();
+        for row in &vector.rows {
+            // A series often keeps its value: its group is looked up once a change.
+            let mut last: Option<(u64, usize)> = None;
+            for (step, value) in row.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                let place = match last {
+                    Some((bits, place)) if bits == value.to_bits() => place,
+                    _ => {
+                        let mut labels = LabelsBuilder::from_labels(&row.labels);
+                        labels.set(value_label, &value_text(*value));
+                        let labels = grouping.labels(&labels.build(), false);
+                        *places.entry(labels).or_insert_with_key(|labels| {
+                            rows.push(Row::absent(labels.clone(), steps));
+                            rows.len() - 1
+                        })
+                    }
+                };
+                last = Some((value.to_bits(), place));
+                let count = &mut rows[place].values[step];
+                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }
+        }
+        self.hold(rows, steps)
+    }
+}
+
+/// A value as the label says it: all digits, no exponent.
+fn value_text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".into()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".into() } else { "-Inf".into() }
+    } else {
+        format!("{value}")
+    }
+}
