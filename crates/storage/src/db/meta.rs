@@ -1,0 +1,174 @@
+//! The records of `meta`: what the store is, how far it is, what is wrong with it.
+//!
+//! ```text
+//! format                 u32           version of the format
+//! identity               seed u64 · hash version u8 · shards u32 · store id u128
+//! boot                   u64           times the store was opened
+//! floor                  u32           first day that is kept
+//! checkpoint/<u16>       u64           log position up to which a stripe is in the database
+//! next/<day u32>         u32           no number of the day from here on was ever given
+//! sealing/<day u32>      sealed u16 · pending u16 · finished u8 (see `seal`)
+//! damaged/<u64>          a damaged range (see `damage`)
+//! note/<text>            whatever the store keeps here, by its own name
+//! ```
+//!
+//! Numbers are little-endian in values and big-endian in keys.
+
+use rangekeeper_model::{Day, ShardCount};
+
+use super::error::{DbError, OpenError};
+use super::keys::{FORMAT_VERSION, Family};
+use super::options::CreateWith;
+use super::{Db, synced};
+
+pub(super) const FORMAT: &[u8] = b"format";
+pub(super) const IDENTITY: &[u8] = b"identity";
+pub(super) const BOOT: &[u8] = b"boot";
+pub(super) const FLOOR: &[u8] = b"floor";
+pub(super) const CHECKPOINT: &[u8] = b"checkpoint/";
+pub(super) const NEXT: &[u8] = b"next/";
+pub(super) const SEALING: &[u8] = b"sealing/";
+pub(super) const DAMAGED: &[u8] = b"damaged/";
+const NOTE: &[u8] = b"note/";
+
+/// How canonical label bytes become a series hash: xxh3-128 with a seed per tenant.
+const HASH_VERSION: u8 = 1;
+
+/// What a store is, for its whole life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Names the store among all stores.
+    pub store_id: u128,
+    /// Seed of the series hash.
+    pub seed: u64,
+    /// Number of shards.
+    pub shards: ShardCount,
+    /// How often the store was opened, this time included.
+    pub boot: u64,
+}
+
+pub(super) fn key(prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
+    [prefix, suffix].concat()
+}
+
+pub(super) fn next_number(day: Day) -> Vec<u8> {
+    key(NEXT, &day.0.to_be_bytes())
+}
+
+pub(super) fn sealing(day: Day) -> Vec<u8> {
+    key(SEALING, &day.0.to_be_bytes())
+}
+
+pub(super) fn checkpoint(stripe: u16) -> Vec<u8> {
+    key(CHECKPOINT, &stripe.to_be_bytes())
+}
+
+pub(super) fn u32_of(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_le_bytes)
+}
+
+pub(super) fn u64_of(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// Reads or, in an empty store, writes what the store is; counts the boot. Synced when it returns.
+pub(super) fn identify(rocks: &rocksdb::DB, with: &CreateWith) -> Result<Identity, OpenError> {
+    let read = |record: &'static str| {
+        rocks.get(record.as_bytes()).map_err(|e| DbError::of_read("read meta", None, e))
+    };
+    let mut batch = rocksdb::WriteBatch::default();
+    let mut identity = if let Some(format) = read("format")? {
+        let found = u32_of(&format).ok_or(OpenError::Identity { record: "format" })?;
+        if found > FORMAT_VERSION {
+            return Err(OpenError::NewerFormat { found, supported: FORMAT_VERSION });
+        }
+        let value = read("identity")?.ok_or(OpenError::Identity { record: "identity" })?;
+        decode_identity(&value)?
+    } else {
+        batch.put(FORMAT, FORMAT_VERSION.to_le_bytes());
+        let CreateWith { store_id, seed, shards, .. } = *with;
+        let identity = Identity { store_id, seed, shards, boot: 0 };
+        batch.put(IDENTITY, encode_identity(&identity));
+        identity
+    };
+    if let Some(given) = with.expect_shards.filter(|given| *given != identity.shards) {
+        return Err(OpenError::OtherShards { found: identity.shards, given });
+    }
+    if let Some(given) = with.expect_seed.filter(|given| *given != identity.seed) {
+        return Err(OpenError::OtherSeed { found: identity.seed, given });
+    }
+    let boots = read("boot")?.map(|v| u64_of(&v).ok_or(OpenError::Identity { record: "boot" }));
+    identity.boot = boots.transpose()?.unwrap_or(0) + 1;
+    batch.put(BOOT, identity.boot.to_le_bytes());
+    rocks.write_opt(batch, &synced()).map_err(OpenError::RocksDb)?;
+    Ok(identity)
+}
+
+fn encode_identity(identity: &Identity) -> Vec<u8> {
+    let mut value = identity.seed.to_le_bytes().to_vec();
+    value.push(HASH_VERSION);
+    value.extend_from_slice(&identity.shards.count().to_le_bytes());
+    value.extend_from_slice(&identity.store_id.to_le_bytes());
+    value
+}
+
+fn decode_identity(value: &[u8]) -> Result<Identity, OpenError> {
+    let unreadable = || OpenError::Identity { record: "identity" };
+    let (seed, rest) = value.split_first_chunk().ok_or_else(unreadable)?;
+    let (hash, rest) = rest.split_first().ok_or_else(unreadable)?;
+    if *hash != HASH_VERSION {
+        return Err(OpenError::OtherHash { found: *hash, supported: HASH_VERSION });
+    }
+    let (shards, rest) = rest.split_first_chunk().ok_or_else(unreadable)?;
+    let store_id = rest.try_into().map_err(|_| unreadable())?;
+    Ok(Identity {
+        store_id: u128::from_le_bytes(store_id),
+        seed: u64::from_le_bytes(*seed),
+        shards: ShardCount::new(u32::from_le_bytes(*shards)).map_err(|_| unreadable())?,
+        boot: 0,
+    })
+}
+
+impl Db {
+    /// The log position up to which everything of `stripe` is in the database; `None` where none was ever noted.
+    pub fn checkpoint(&self, stripe: u16) -> Result<Option<u64>, DbError> {
+        Ok(self.read_meta(&checkpoint(stripe))?.as_deref().and_then(u64_of))
+    }
+
+    /// What the store noted under `name`.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, DbError> {
+        self.read_meta(&key(NOTE, name.as_bytes()))
+    }
+
+    /// Notes `value` under `name`; synced when it returns.
+    pub fn put_note(&self, name: &str, value: &[u8]) -> Result<(), DbError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.put(key(NOTE, name.as_bytes()), value);
+        self.write_raw("write a note", batch, &synced())
+    }
+
+    pub(super) fn read_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
+        self.rocks
+            .get_cf(self.family(Family::Meta), key)
+            .map_err(|e| self.read_failed("read meta", None, e))
+    }
+}
+
+/// Key of the record that says what of `day` is sealed.
+pub(crate) fn sealing_key(day: Day) -> Vec<u8> {
+    sealing(day)
+}
+
+/// The sealing records of all days.
+pub(crate) fn sealing_days(rocks: &rocksdb::DB) -> Result<Vec<(Day, Vec<u8>)>, DbError> {
+    let mut days = Vec::new();
+    let mut iterator = rocks.raw_iterator();
+    iterator.seek(SEALING);
+    while let Some((key, value)) = iterator.item() {
+        let Some(day) = key.strip_prefix(SEALING).and_then(super::keys::day_of) else { break };
+        days.push((day, value.to_vec()));
+        iterator.next();
+    }
+    iterator.status().map_err(|e| DbError::of_read("read meta", None, e))?;
+    Ok(days)
+}
