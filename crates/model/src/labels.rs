@@ -166,7 +166,7 @@ impl fmt::Debug for Labels {
     }
 }
 
-fn is_legacy_label_name(name: &str) -> bool {
+pub(crate) fn is_legacy_label_name(name: &str) -> bool {
     name.bytes()
         .enumerate()
         .all(|(at, b)| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit()))

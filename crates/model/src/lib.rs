@@ -6,7 +6,9 @@ mod error;
 mod histogram;
 mod labels;
 mod matcher;
+mod metric_type;
 mod quote;
+mod re2;
 mod sample;
 mod series;
 mod tenant;
@@ -18,7 +20,9 @@ pub use labels::{
     LabelError, LabelPairs, Labels, LabelsBuilder, METRIC_NAME, append_label, metric_name_in,
 };
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use metric_type::MetricType;
 pub use quote::go_quote;
+pub use re2::{RegexError, anchored_regex};
 pub use sample::{
     Floats, HistogramSample, STALE_NAN_BITS, Samples, histogram_replaces, is_stale, replaces,
 };
