@@ -1,0 +1,91 @@
+# The commands of this repository. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One profile and one folder for everything: RocksDB is compiled once.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/rangekeeper/target
+# Where the programs are unpacked that tests start.
+export RANGEKEEPER_TOOLS ?= $(HOME)/.cache/rangekeeper/tools
+# Conformance data, if it lies beside this repository.
+ifneq ($(wildcard ../shared/.),)
+export RANGEKEEPER_SHARED ?= $(abspath ../shared)
+endif
+
+CARGO := cargo
+LOCKED := --release --locked
+BUILT := $(CARGO_TARGET_DIR)/release
+SYSTEM := tests/system/scripts
+FUZZ_SECONDS ?= 600
+
+.PHONY: help
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: prerequisites
+prerequisites:
+	@deploy/prerequisites.sh
+
+.PHONY: build
+build: prerequisites ## Build the node
+	@[ -x $(BUILT)/rangekeeper ] || echo "The first build takes about 20 minutes on two cores."
+	$(CARGO) build $(LOCKED) -p rangekeeper-node
+
+.PHONY: run
+run: build ## Build and start a node: no file, no ZooKeeper, data in ./data
+	@exec $(BUILT)/rangekeeper serve --listen 127.0.0.1:9920 --data ./data
+
+.PHONY: tools
+tools:
+	@$(SYSTEM)/tools.sh
+
+.PHONY: all
+all: prerequisites
+	@[ -x $(BUILT)/rangekeeper ] || echo "The first build takes about 20 minutes on two cores."
+	$(CARGO) build $(LOCKED) --workspace
+
+.PHONY: test
+test: all tools ## Run every test, the ones with real processes included
+	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} $(CARGO) test $(LOCKED) --workspace --no-fail-fast
+
+.PHONY: soak
+soak: all tools ## Run the long versions of fault, fuzz and random tests
+	RANGEKEEPER_SOAK=1 RANGEKEEPER_FUZZ_SECONDS=$(FUZZ_SECONDS) PROPTEST_CASES=20000 \
+	  $(CARGO) test $(LOCKED) --workspace --no-fail-fast
+	$(MAKE) fuzz
+
+.PHONY: lint
+lint: prerequisites ## Check format, lints, layers and house rules
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) test $(LOCKED) -p rangekeeper-tidy
+
+.PHONY: docs
+docs: prerequisites ## Build the documentation without a warning
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps
+
+.PHONY: bench
+bench: prerequisites ## Run the benches
+	$(CARGO) bench --locked -p rangekeeper-benches
+
+.PHONY: bench-once
+bench-once: prerequisites
+	$(CARGO) bench --locked -p rangekeeper-benches -- --test
+
+.PHONY: demo
+demo: all tools ## A real Prometheus scrapes and writes; both answer twenty queries
+	@$(BUILT)/rangekeeper-demo
+
+.PHONY: peers
+peers: ## Fetch today's Prometheus and VictoriaMetrics into .peers, uninstalled
+	@$(SYSTEM)/unpack.sh .peers sid prometheus victoria-metrics
+
+.PHONY: compare
+compare: all ## Measure the node beside its peers, all in one run
+	@[ -x .peers/root/usr/bin/victoria-metrics ] || $(MAKE) --no-print-directory peers
+	@$(SYSTEM)/compare.sh $(BUILT)/rangekeeper-compare
+
+.PHONY: fuzz
+fuzz: prerequisites ## Fuzz each parser of outside bytes for FUZZ_SECONDS
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
