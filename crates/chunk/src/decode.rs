@@ -4,7 +4,7 @@ use rangekeeper_model::{Floats, HistogramSample, Samples, TimeRange};
 
 use crate::frame::{Damage, DamageKind, Frame, FrameKind, Frames};
 use crate::open::OpenFloats;
-use crate::xor;
+use crate::{histograms, sealed, xor};
 
 /// Decodes chunk values. Keep one for many of them: it holds the memory that frames which overlap in time need.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub struct Decoder {
     late: Samples,
     /// One frame that overlaps with those too.
     later: Samples,
+    ints: Vec<i64>,
 }
 
 /// Unites with `out` the samples of the chunk value that lie in `range`. Returns what could not be read; everything
@@ -71,7 +72,7 @@ impl Decoder {
             self.later.clear();
             &mut self.later
         };
-        append_frame(frame, range, target).ok_or(damage(DamageKind::Malformed))?;
+        append_frame(frame, range, target, &mut self.ints).ok_or(damage(DamageKind::Malformed))?;
         if !self.later.is_empty() {
             self.late.unite(&self.later);
             self.later.clear();
@@ -88,9 +89,14 @@ impl Decoder {
 }
 
 /// Appends what lies in `range`; of a frame that is malformed, nothing.
-fn append_frame(frame: &Frame<'_>, range: TimeRange, out: &mut Samples) -> Option<()> {
+fn append_frame(
+    frame: &Frame<'_>,
+    range: TimeRange,
+    out: &mut Samples,
+    ints: &mut Vec<i64>,
+) -> Option<()> {
     let (floats, histograms) = (out.floats.len(), out.histograms.len());
-    let decoded = decode_frame(frame, out);
+    let decoded = decode_frame(frame, out, ints);
     if decoded.is_none() {
         out.floats.truncate(floats);
         out.histograms.truncate(histograms);
@@ -104,11 +110,16 @@ fn append_frame(frame: &Frame<'_>, range: TimeRange, out: &mut Samples) -> Optio
     decoded
 }
 
-fn decode_frame(frame: &Frame<'_>, out: &mut Samples) -> Option<()> {
+fn decode_frame(frame: &Frame<'_>, out: &mut Samples, ints: &mut Vec<i64>) -> Option<()> {
     let span = (frame.min_ms, frame.max_ms);
     match frame.kind {
         FrameKind::XorFloats => xor::decode(frame.body, frame.count, span, &mut out.floats),
-        _ => None,
+        FrameKind::SealedFloats => sealed::decode_floats(frame, &mut out.floats, ints),
+        FrameKind::IntegerHistograms
+        | FrameKind::FloatHistograms
+        | FrameKind::SealedIntegerHistograms
+        | FrameKind::SealedFloatHistograms => histograms::decode(frame, &mut out.histograms),
+        FrameKind::Tombstone | FrameKind::Damaged => None,
     }
 }
 

@@ -3,7 +3,9 @@
 use rangekeeper_model::{Floats, Samples};
 
 use crate::frame::VALUE_HEAD;
+use crate::histograms;
 use crate::open::OpenFloats;
+use crate::sealed::Scratch;
 
 /// A chunk value of the samples in the same form as the head flushes; of no samples, nothing.
 pub fn encode(samples: &Samples) -> Vec<u8> {
@@ -11,6 +13,9 @@ pub fn encode(samples: &Samples) -> Vec<u8> {
     if !samples.is_empty() {
         value.extend_from_slice(&VALUE_HEAD);
         put_floats(&mut value, &samples.floats);
+        if !samples.histograms.is_empty() {
+            histograms::put(&mut value, &samples.histograms, &mut Scratch::default());
+        }
     }
     value
 }

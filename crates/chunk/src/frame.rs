@@ -188,7 +188,7 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl FrameKind {
-    fn of(byte: u8) -> Option<Self> {
+    pub(crate) fn of(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::XorFloats,
             2 => Self::SealedFloats,

@@ -6,7 +6,8 @@
 //! [`Samples::unite`](rangekeeper_model::Samples::unite).
 //!
 //! The head appends to [`OpenFloats`] and flushes with [`OpenFloats::finish`]; what comes late or from elsewhere
-//! goes through [`encode`].
+//! goes through [`encode`]. Once a window is complete, [`Sealer`] writes it anew in the smallest codec, with a [`digest()`] of
+//! the set.
 //!
 //! Pure: no I/O, no clock. Bytes are never trusted: what is damaged is reported as [`Damage`] and not served, nothing
 //! panics, and no allocation is larger than what the bytes can honestly mean.
@@ -17,16 +18,28 @@
 )]
 
 mod bits;
+mod decimals;
 mod decode;
+mod digest;
 mod encode;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod histograms;
+mod ints;
 mod merge;
 mod open;
+mod sealed;
+mod starts;
+mod times;
+mod values;
 mod varint;
 pub mod xor;
 
 pub use decode::{Decoder, decode};
+pub use digest::digest;
 pub use encode::encode;
 pub use frame::{Damage, DamageKind, Frame, FrameKind, Frames, MAX_FRAME_SAMPLES};
 pub use merge::merge;
 pub use open::{OpenFloats, Refused};
+pub use sealed::{Sealer, seal, sealed_digest};
