@@ -15,6 +15,9 @@ pub(super) const RECORD_HEADER_BYTES: usize = 24;
 /// Records begin at multiples of this, so that a search for the next one tries an eighth of the offsets.
 pub(super) const ALIGNMENT: usize = 8;
 
+/// No log gets this far; a higher position or file number is not one of ours, and adding to it could overflow.
+pub(super) const MAX_POSITION: Position = Position(1 << 62);
+
 /// The largest body of a record. A request is at most 128 MiB when decoded, and a sample that takes 9 bytes there (a
 /// zero value is left out) takes up to 12 here: twice is room for all but histograms made of nothing.
 pub const MAX_RECORD_BYTES: usize = 256 << 20;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::Position;
 use super::error::LogError;
 use super::format::{
-    ALIGNMENT, FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RecordHeader, filled,
+    ALIGNMENT, FILE_HEADER_BYTES, FileHeader, MAX_POSITION, RECORD_HEADER_BYTES, RecordHeader,
+    filled,
 };
 use super::record::RecordView;
 use super::recovery::{LogFile, Loss};
@@ -275,7 +276,9 @@ impl RecordSource {
     /// Nothing is synced behind the record that says so, and a record lies within its file.
     fn is_plausible(&self, offset: u64, header: &RecordHeader) -> bool {
         let end = offset + (RECORD_HEADER_BYTES + filled(header.body_bytes as usize)) as u64;
-        u64::from(header.synced) <= offset && end <= self.bytes && header.position > Position(0)
+        u64::from(header.synced) <= offset
+            && end <= self.bytes
+            && (Position(1)..MAX_POSITION).contains(&header.position)
     }
 
     /// The offset behind the last byte at or after `from` that is not zero; `from` if there is none.

@@ -32,7 +32,8 @@ use std::path::{Path, PathBuf};
 use super::error::LogError;
 use super::file::{self, FaultPoint, LiveFile, fault};
 use super::format::{
-    FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, RECORD_HEADER_BYTES, RecordHeader, position_in,
+    FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, MAX_POSITION, RECORD_HEADER_BYTES, RecordHeader,
+    position_in,
 };
 use super::reader::{FileReader, RecordSource, Step};
 use super::{Checkpoints, Durability, FileSeq, LogOptions, Position};
@@ -137,12 +138,10 @@ pub(super) fn recover(
     options: &LogOptions,
 ) -> Result<Found, LogError> {
     make_dir(dir)?;
-    let mut opening = Opening { dir, store, checkpoints, options, losses: Vec::new() };
+    let (losses, unreadable) = (Vec::new(), Position(0));
+    let mut opening = Opening { dir, store, checkpoints, options, losses, unreadable };
     let mut files = opening.list()?;
-    let cut = match files.last_mut() {
-        Some(last) => opening.settle_end(last)?,
-        None => None,
-    };
+    let cut = opening.settle_end(&mut files)?;
     let last = opening.check_ends(&files)?;
     let replayed = files.iter().filter(|file| file.last > checkpoints.lowest).cloned().collect();
     Ok(Found {
@@ -159,6 +158,8 @@ struct Opening<'a> {
     checkpoints: Checkpoints,
     options: &'a LogOptions,
     losses: Vec<Loss>,
+    /// The first position of the newest file that was given up whole: its name is taken.
+    unreadable: Position,
 }
 
 impl Opening<'_> {
@@ -179,6 +180,7 @@ impl Opening<'_> {
                 } else {
                     let error = LogError::damaged(&path, 0, "the file header is not whole");
                     self.lose(error, &path, source.bytes, first, first)?;
+                    self.unreadable = first;
                 }
                 continue;
             };
@@ -223,7 +225,8 @@ impl Opening<'_> {
         if header.store != self.store {
             return Err(LogError::ForeignStore { file: path.to_owned() });
         }
-        if header.first != first || header.follows >= first {
+        let overflows = header.sequence.0 >= MAX_POSITION.0 || first >= MAX_POSITION;
+        if header.first != first || header.follows >= first || overflows {
             return Err(LogError::damaged(path, 0, "the file's name is not the one it was given"));
         }
         Ok(())
@@ -253,20 +256,33 @@ impl Opening<'_> {
         self.lose(error, path, 0, header.first, header.first)
     }
 
-    /// Finds the end of the last file and makes it one that was closed in order.
-    fn settle_end(&self, last: &mut LogFile) -> Result<Option<Cut>, LogError> {
-        let end = self.end_of(last)?;
-        last.last = end.last;
-        if !end.closed {
-            self.close_at(last, &end)?;
-            last.bytes = end.offset + RECORD_HEADER_BYTES as u64;
+    /// Finds the end of the last file and makes it one that was closed in order. One that has no record, because its
+    /// first group was torn, is deleted, as the next one will have its name.
+    fn settle_end(&mut self, files: &mut Vec<LogFile>) -> Result<Option<Cut>, LogError> {
+        let mut cut = None;
+        while let Some(last) = files.last_mut() {
+            let end = self.end_of(last)?;
+            if end.torn_bytes > 0 {
+                let (file, offset) = (last.path.clone(), end.offset);
+                cut = Some(Cut { file, offset, bytes: end.torn_bytes, records: end.torn_records });
+            }
+            if end.last < last.first && !end.damaged {
+                file::delete(&last.path)?;
+                files.pop();
+                continue;
+            }
+            if !end.closed {
+                self.close_at(last, &end)?;
+                last.bytes = end.offset + RECORD_HEADER_BYTES as u64;
+            }
+            // Where the file after it was just deleted, that one said how far this one goes.
+            let said = last.last;
+            last.last = end.last.max(last.first);
+            let (path, from) = (last.path.clone(), last.last.next());
+            self.miss(&path, from, said)?;
+            break;
         }
-        Ok((end.torn_bytes > 0).then(|| Cut {
-            file: last.path.clone(),
-            offset: end.offset,
-            bytes: end.torn_bytes,
-            records: end.torn_records,
-        }))
+        Ok(cut)
     }
 
     /// Reads the file to its end: see the top of this module.
@@ -278,6 +294,7 @@ impl Opening<'_> {
             offset: source.offset,
             synced: source.offset,
             closed: false,
+            damaged: false,
             torn_bytes: 0,
             torn_records: 0,
         };
@@ -294,12 +311,12 @@ impl Opening<'_> {
                 Step::Bad(what) => match self.judge(&source, &mut end, file)? {
                     Verdict::End => return Ok(end),
                     Verdict::Damage => {
-                        let all = Position(u64::MAX);
                         if !self.options.accept_loss {
                             return Err(LogError::damaged(&file.path, source.offset, what));
                         }
+                        end.damaged = true;
                         // Whoever reads the file reports what is skipped here.
-                        if source.skip_to_whole(end.last.next(), all)?.is_none() {
+                        if source.skip_to_whole(end.last.next(), MAX_POSITION)?.is_none() {
                             return Ok(end);
                         }
                         end.last = source.position;
@@ -327,7 +344,7 @@ impl Opening<'_> {
             whole += usize::from(header.position > end.last);
             u64::from(header.synced) > bad
         };
-        if source.search(bad, proves)?.is_some() {
+        if source.search(bad + 1, proves)?.is_some() {
             return Ok(Verdict::Damage);
         }
         let one_large_record = bad == end.synced;
@@ -377,7 +394,7 @@ impl Opening<'_> {
             let dir = self.dir;
             self.miss(dir, held.max(lowest).next(), highest)?;
         }
-        Ok(held.max(highest))
+        Ok(held.max(highest).max(self.unreadable))
     }
 
     /// Records `from` to `to` are needed and in no file.
@@ -414,6 +431,8 @@ struct End {
     synced: u64,
     /// Whether it has its end mark.
     closed: bool,
+    /// Whether records of it are lost, which was accepted.
+    damaged: bool,
     torn_bytes: u64,
     torn_records: usize,
 }
