@@ -1,0 +1,175 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Sources;
+
+/// Where a node listens by default.
+const DEFAULT_URL: &str = "http://127.0.0.1:9920";
+
+/// A horizontally scalable store for Prometheus metrics.
+#[derive(Debug, Parser)]
+#[command(name = "rangekeeper", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node until it is told to stop (SIGTERM or Ctrl-C; a second one ends it at once)
+    Serve(Serve),
+    /// Check a configuration, and say what is wrong with it
+    CheckConfig(Configured),
+    /// Print the configuration that is in effect, and where each value comes from
+    PrintConfig(Configured),
+    /// Ask a node for the value of a PromQL expression, now or over a range of time
+    Query(Query),
+    /// Operate a running node
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+/// `rangekeeper serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub configured: Configured,
+    /// Open a damaged store, giving up what the damage holds; the log says what was lost
+    #[arg(long)]
+    pub accept_loss: bool,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+pub struct Configured {
+    /// A TOML file; none is needed
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen for HTTP (server.listen)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The folder that holds everything (storage.data_dir)
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// A file with the tokens that clients must send, one a line (auth.token_file)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<String>,
+    /// Listen on a foreign address without asking anybody for a token (auth.no_auth)
+    #[arg(long)]
+    no_auth: bool,
+    /// Set any key of the configuration; may come several times
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Configured {
+    /// The sources, weakest first, with `environment` between the file and the options.
+    pub fn sources(self, environment: Vec<(String, String)>) -> Sources {
+        let mut options = Vec::new();
+        let mut option = |key, value: Option<String>, name| {
+            options.extend(value.map(|value| (key, value, name)));
+        };
+        option("server.listen", self.listen, "--listen");
+        option("storage.data_dir", self.data, "--data");
+        option("auth.token_file", self.token_file, "--token-file");
+        option("auth.no_auth", self.no_auth.then(|| "true".to_owned()), "--no-auth");
+        Sources { file: self.config, environment, set: self.set, options }
+    }
+}
+
+/// A node to talk to.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The node, with the prefix of its paths if a proxy adds one
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    pub url: String,
+    /// A file whose first token is sent
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `rangekeeper query`
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The node.
+    #[command(flatten)]
+    pub target: Target,
+    /// Whose data to ask for (the header X-Scope-OrgID)
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The time, as Unix seconds or RFC 3339: the instant, or the end of the range [default: now]
+    #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
+    pub time: Option<f64>,
+    /// Ask for a range of this length, such as 1h, and draw it
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub range: Option<Duration>,
+    /// The distance of the range's points [default: a hundredth of the range]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "range")]
+    pub step: Option<Duration>,
+    /// The PromQL expression
+    #[arg(value_name = "EXPRESSION")]
+    pub expression: String,
+}
+
+/// `rangekeeper admin`
+#[derive(Debug, Subcommand)]
+pub enum Admin {
+    /// Write everything out in its final form now, and return when it is done
+    Seal(Target),
+    /// Copy the store into a folder on the node's machine that does not exist yet; the copy opens
+    /// as a store
+    Snapshot {
+        /// The node.
+        #[command(flatten)]
+        target: Target,
+        /// The folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Confirm that a clock that jumped ahead by more than a day is right, so that retention
+    /// deletes again
+    ConfirmClock(Target),
+}
+
+/// Reads a time: Unix seconds or RFC 3339.
+fn unix_seconds(text: &str) -> Result<f64, String> {
+    if let Ok(seconds) = text.parse::<f64>()
+        && seconds.is_finite()
+    {
+        return Ok(seconds);
+    }
+    let time = humantime::parse_rfc3339_weak(text)
+        .map_err(|_| "expected Unix seconds or a time such as 2026-11-22T10:00:00Z".to_owned())?;
+    let since = time.duration_since(std::time::UNIX_EPOCH);
+    Ok(since.map_err(|_| "before 1970".to_owned())?.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_times_in_both_forms() {
+        assert_eq!(unix_seconds("1763805600.5"), Ok(1_763_805_600.5));
+        assert_eq!(unix_seconds("1970-01-02T00:00:00Z"), Ok(86_400.0));
+        assert!(unix_seconds("yesterday").is_err());
+        assert!(unix_seconds("NaN").is_err());
+    }
+}

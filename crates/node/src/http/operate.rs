@@ -1,0 +1,142 @@
+//! Paths for operators and their tools: health, metrics, what the node is, and what it is told to
+//! do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use rangekeeper_model::ErrorClass;
+use serde_json::json;
+
+use super::routes::Methods;
+use super::{Parameters, Surface, reply};
+use crate::readiness::Phase;
+use crate::services::{Failure, Operations};
+use crate::version;
+
+/// A form of an operator holds a path.
+const FORM_BYTES: u64 = 64 << 10;
+
+/// The text format of Prometheus.
+const EXPOSITION: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The process lives and answers.
+pub(super) fn healthy() -> Response {
+    reply::text(StatusCode::OK, "rangekeeper is healthy\n")
+}
+
+/// Whether writes may be taken now, and why not otherwise.
+pub(super) fn ready(surface: &Surface) -> Response {
+    let refused = match surface.readiness.phase() {
+        Phase::Starting(what) => Err(format!("starting: {what}")),
+        Phase::Stopping => Err("stopping".to_owned()),
+        Phase::Serving => surface.memory.admits_writes().and_then(|()| match surface.services() {
+            Ok(services) => services.operations.may_write(),
+            Err(failure) => Err(failure.message),
+        }),
+    };
+    match refused {
+        Ok(()) => reply::text(StatusCode::OK, "rangekeeper is ready\n"),
+        Err(reason) => {
+            reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
+        }
+    }
+}
+
+/// All metrics of the node.
+pub(super) async fn metrics(surface: &Surface) -> Response {
+    let registry = surface.registry.clone();
+    match tokio::task::spawn_blocking(move || registry.encode()).await {
+        Ok(text) => reply::with(StatusCode::OK, EXPOSITION, text.into()),
+        Err(error) => reply::failure(&Failure::new(ErrorClass::Internal, error.to_string())),
+    }
+}
+
+/// What Grafana and others look at to know whom they talk to. The version is of the Prometheus
+/// whose PromQL is spoken; `features` would make Grafana take the node for a Mimir.
+pub(super) fn build_info() -> Response {
+    reply::success(&json!({
+        "version": version::PROMETHEUS,
+        "revision": format!("rangekeeper {} {}", version::OURS, version::REVISION),
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }))
+}
+
+/// The node evaluates no rules.
+pub(super) fn no_rules() -> Response {
+    reply::success(&json!({"groups": []}))
+}
+
+/// The node raises no alerts.
+pub(super) fn no_alerts() -> Response {
+    reply::success(&json!({"alerts": []}))
+}
+
+/// The path is there, but not for this method.
+pub(super) fn wrong_method(method: &Method, allowed: Methods) -> Response {
+    let message = format!("method {method} is not allowed here, use {}", allowed.allow());
+    let envelope = json!({"status": "error", "errorType": "bad_data", "error": message});
+    let body = envelope.to_string().into();
+    let mut response = reply::with(StatusCode::METHOD_NOT_ALLOWED, reply::JSON, body);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed.allow()));
+    response
+}
+
+/// Flushes and seals everything; answers when it is done.
+pub(super) async fn seal(surface: &Surface) -> Response {
+    operate(surface, "seal", |operations| operations.seal()).await
+}
+
+/// Copies the store into the folder that the parameter `dir` names.
+pub(super) async fn snapshot(surface: &Surface, request: Request) -> Response {
+    let folder = match Parameters::of(request, FORM_BYTES).await {
+        Ok(parameters) => PathBuf::from(parameters.first("dir").unwrap_or_default()),
+        Err(failure) => return reply::failure(&failure),
+    };
+    if !folder.is_absolute() {
+        let message = "parameter dir: expected the absolute path of a folder on the node's machine \
+                       that does not exist yet";
+        return reply::failure(&Failure::new(ErrorClass::Invalid, message));
+    }
+    operate(surface, "snapshot", move |operations| operations.snapshot(&folder)).await
+}
+
+/// Accepts that the clock has jumped ahead.
+pub(super) async fn confirm_clock(surface: &Surface) -> Response {
+    operate(surface, "confirm-clock", |operations| operations.confirm_clock()).await
+}
+
+/// Does what an operator asks, where blocking is allowed. It goes on to its end even if the
+/// operator does not wait.
+async fn operate(
+    surface: &Surface,
+    what: &'static str,
+    operation: impl FnOnce(&dyn Operations) -> Result<(), Failure> + Send + 'static,
+) -> Response {
+    let operations = match surface.services() {
+        Ok(services) => Arc::clone(&services.operations),
+        Err(failure) => return reply::failure(&failure),
+    };
+    let done = tokio::task::spawn_blocking(move || {
+        let result = operation(operations.as_ref());
+        match &result {
+            Ok(()) => tracing::info!(operation = what, "operation done"),
+            Err(failure) => {
+                tracing::warn!(operation = what, message = %failure, "operation failed");
+            }
+        }
+        result
+    });
+    match done.await {
+        Ok(Ok(())) => reply::success(&json!({})),
+        Ok(Err(failure)) => reply::failure(&failure),
+        Err(error) => reply::failure(&Failure::new(ErrorClass::Internal, error.to_string())),
+    }
+}

@@ -1,0 +1,29 @@
+//! The binary `rangekeeper`.
+
+use std::env;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rangekeeper_node::cli::Cli;
+use rangekeeper_node::command;
+use rangekeeper_node::services::{Opened, Opening};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How jemalloc is set up; it looks for this symbol when it starts.
+#[unsafe(export_name = "malloc_conf")]
+pub static MALLOC_CONF: &[u8; 63] =
+    b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:1000\0";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Names and values that are not UTF-8 cannot be ours.
+    let environment = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    command::run(cli, environment.collect(), open)
+}
+
+fn open(_: Opening) -> anyhow::Result<Opened> {
+    anyhow::bail!("this build has no store")
+}

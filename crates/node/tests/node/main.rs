@@ -1,0 +1,11 @@
+//! A node through its public surface: configuration, HTTP, start and stop, and the lists of what it
+//! promises to keep.
+//!
+//! Nodes run in this process on port 0, with a stand-in for the store behind them.
+
+mod config;
+mod contracts;
+mod harness;
+mod life;
+mod reading;
+mod writing;
