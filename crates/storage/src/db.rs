@@ -33,13 +33,16 @@ mod retention;
 mod series;
 mod shards;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
-use rangekeeper_model::Day;
+use rangekeeper_model::{Day, ShardCount};
 use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions};
 
 pub use batch::{Batch, Exemplar};
@@ -57,7 +60,9 @@ pub use register::Registration;
 pub use shards::ShardGuards;
 pub use statistics::{MemoryUse, Statistic, StatisticKind};
 
-pub(crate) use keys::Family;
+pub(crate) use keys::{
+    Family, chunk as chunk_key, chunk_parts as chunk_key_parts, day_bounds, shard_bounds,
+};
 pub(crate) use meta::{sealing_days, sealing_key};
 
 use crate::seal::SealStates;
@@ -88,6 +93,16 @@ impl Db {
     /// What the store is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Seed of the series hash.
+    pub fn seed(&self) -> u64 {
+        self.identity.seed
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> ShardCount {
+        self.identity.shards
     }
 
     /// The folder that the database lies in.
@@ -122,6 +137,7 @@ impl Db {
         for (day, given) in batch.given.drain(..) {
             self.days.confirm(day, &given);
         }
+        self.days.add_present(batch.merged.keys());
         Ok(())
     }
 
@@ -137,9 +153,7 @@ impl Db {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let families = Family::ALL.map(|family| self.family(family));
-        self.rocks
-            .flush_cfs_opt(&families, &options)
-            .map_err(|e| self.write_failed("flush", e))
+        self.rocks.flush_cfs_opt(&families, &options).map_err(|e| self.write_failed("flush", e))
     }
 
     pub(crate) fn flush_family(&self, family: Family) -> Result<(), DbError> {
@@ -209,6 +223,12 @@ impl Db {
     pub(crate) fn unreadable(&self, operation: &'static str, day: Day, detail: &str) -> DbError {
         self.damages.count();
         DbError::Damaged { operation, file: None, day: Some(day), detail: detail.to_owned() }
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Db({}, floor {})", self.folder.display(), self.floor())
     }
 }
 

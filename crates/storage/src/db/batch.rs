@@ -54,6 +54,11 @@ impl<'db> Batch<'db> {
         self.rocks.put_cf(family, meta::checkpoint(stripe), position.to_le_bytes());
     }
 
+    /// Notes the time of the newest sample stored so far, in milliseconds.
+    pub fn newest_ms(&mut self, newest_ms: i64) {
+        self.rocks.put_cf(self.db.family(Family::Meta), meta::NEWEST, newest_ms.to_le_bytes());
+    }
+
     /// Adds an exemplar; the same exemplar twice is one.
     pub fn exemplar(&mut self, day: Day, id: SeriesId, exemplar: &Exemplar<'_>) {
         if day < self.db.floor() {

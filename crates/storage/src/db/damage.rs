@@ -226,7 +226,10 @@ mod tests {
     fn ranges_survive_their_record() {
         let key = keys::chunk(Day(3), rangekeeper_model::SeriesId([1; 16]), keys::WHOLE_DAY);
         let range = decode_range(&encode_range(Family::Chunks, &key, &key, "000007.sst")).unwrap();
-        assert_eq!((range.family, range.day, range.last_day), ("chunks", Some(Day(3)), Some(Day(3))));
+        assert_eq!(
+            (range.family, range.day, range.last_day),
+            ("chunks", Some(Day(3)), Some(Day(3)))
+        );
         assert_eq!(range.detail, "000007.sst");
     }
 }

@@ -1,6 +1,7 @@
 //! What is kept in memory of each day's index: the next number to give, numbers that are being given, and the series
 //! of each number while there is room for that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,26 +40,41 @@ pub(super) struct DayIndexes {
     days: Mutex<HashMap<Day, Slot>>,
     uses: AtomicU64,
     budget_bytes: usize,
+    /// The days that hold anything: every query asks for them.
+    present: RwLock<BTreeSet<Day>>,
 }
 
 impl DayIndexes {
-    pub(super) fn new(budget_bytes: usize) -> Self {
-        Self { days: Mutex::default(), uses: AtomicU64::new(0), budget_bytes }
+    pub(super) fn new(budget_bytes: usize, present: BTreeSet<Day>) -> Self {
+        let present = RwLock::new(present);
+        Self { days: Mutex::default(), uses: AtomicU64::new(0), budget_bytes, present }
+    }
+
+    pub(super) fn present(&self) -> Vec<Day> {
+        self.present.read().iter().copied().collect()
+    }
+
+    pub(super) fn add_present<'d>(&self, days: impl Iterator<Item = &'d Day>) {
+        for day in days {
+            if !self.present.read().contains(day) {
+                self.present.write().insert(*day);
+            }
+        }
     }
 
     pub(super) fn index(&self, day: Day) -> Arc<RwLock<DayIndex>> {
         let use_number = self.uses.fetch_add(1, Ordering::Relaxed);
         let mut days = self.days.lock();
-        let slot = days.entry(day).or_insert_with(|| Slot {
-            index: Arc::default(),
-            used: AtomicU64::new(0),
-        });
+        let slot = days
+            .entry(day)
+            .or_insert_with(|| Slot { index: Arc::default(), used: AtomicU64::new(0) });
         slot.used.store(use_number, Ordering::Relaxed);
         slot.index.clone()
     }
 
     /// The batch that gave these numbers is written.
     pub(super) fn confirm(&self, day: Day, given: &[(u32, SeriesId)]) {
+        self.add_present(std::iter::once(&day));
         let index = self.index(day);
         let mut index = index.write();
         if let Some(ids) = &mut index.ids {
@@ -101,6 +117,7 @@ impl DayIndexes {
     /// Forgets the days below `floor`.
     pub(super) fn drop_below(&self, floor: Day) {
         self.days.lock().retain(|day, _| *day >= floor);
+        self.present.write().retain(|day| *day >= floor);
     }
 
     /// Bytes of the loaded vectors.

@@ -129,7 +129,9 @@ pub enum OpenError {
         given: u64,
     },
     /// The store hashes series in a way that this build does not know.
-    #[error("failed to open the store: its series hash is version {found}, this build has {supported}")]
+    #[error(
+        "failed to open the store: its series hash is version {found}, this build has {supported}"
+    )]
     OtherHash {
         /// On disk.
         found: u8,

@@ -46,11 +46,7 @@ impl Db {
         day: Day,
         from: Option<(SeriesId, WindowInDay)>,
     ) -> Exported<'_> {
-        let start = shard_start(day, shard);
-        let end = match shard.0.checked_add(1) {
-            Some(next) => shard_start(day, ShardId(next)),
-            None => keys::day_end(day),
-        };
+        let (start, end) = keys::shard_bounds(day, shard);
         let mut chunks = self.iterator(Family::Chunks, end.clone(), true);
         let series = self.iterator(Family::Series, end, true);
         match from {
@@ -139,10 +135,4 @@ impl Exported<'_> {
         let (id, tenant, labels) = self.current.clone().expect("set above for this series");
         Ok(Some(Entry { id, tenant, labels, window, value }))
     }
-}
-
-fn shard_start(day: Day, shard: ShardId) -> Vec<u8> {
-    let mut key = keys::day_prefix(day).to_vec();
-    key.extend_from_slice(&shard.0.to_be_bytes());
-    key
 }

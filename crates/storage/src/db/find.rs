@@ -133,7 +133,8 @@ impl Db {
     }
 
     pub(super) fn parse_posting(&self, day: Day, value: &[u8]) -> Result<RoaringBitmap, DbError> {
-        postings::decode(value).map_err(|_| self.unreadable(OPERATION, day, "a posting is unreadable"))
+        postings::decode(value)
+            .map_err(|_| self.unreadable(OPERATION, day, "a posting is unreadable"))
     }
 }
 

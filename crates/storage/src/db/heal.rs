@@ -29,7 +29,11 @@ const EDIT_DELETED_FILE: u32 = 6;
 const EDIT_COLUMN_FAMILY: u32 = 200;
 
 /// Takes the noted files out of the database. Returns how many of them were part of it.
-pub(super) fn set_aside(folder: &Path, shared: &Shared, notes: &[Note]) -> Result<usize, OpenError> {
+pub(super) fn set_aside(
+    folder: &Path,
+    shared: &Shared,
+    notes: &[Note],
+) -> Result<usize, OpenError> {
     let known = list_files(folder, shared, notes)?;
     let saved = match open_quiet(folder, shared) {
         Ok(rocks) => {
@@ -247,8 +251,7 @@ fn remove_from_manifest(folder: &Path, files: &[(LiveFile, &Note)]) -> Result<()
         }
         edits.extend_from_slice(&log_format::append(manifest.len() + edits.len(), &edit));
     }
-    let mut file =
-        fs::File::options().append(true).open(&path).map_err(failed("open", &path))?;
+    let mut file = fs::File::options().append(true).open(&path).map_err(failed("open", &path))?;
     file.write_all(&edits).map_err(failed("append to", &path))?;
     file.sync_all().map_err(failed("sync", &path))
 }

@@ -33,7 +33,7 @@
 //! with some text are neighbours. The last part needs no end and is not escaped. The empty label name with the empty
 //! value holds all series of the tenant.
 
-use rangekeeper_model::{Day, SeriesId, TenantId, WINDOWS_A_DAY, WindowInDay};
+use rangekeeper_model::{Day, SeriesId, ShardId, TenantId, WINDOWS_A_DAY, WindowInDay};
 
 /// The version of all that this module describes. A store of a newer version is not opened.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -109,6 +109,18 @@ pub(crate) fn day_end(day: Day) -> Vec<u8> {
         Some(next) => next.to_be_bytes().to_vec(),
         None => vec![0xff; 64],
     }
+}
+
+/// The first key of `day` and the first behind it.
+pub(crate) fn day_bounds(day: Day) -> (Vec<u8>, Vec<u8>) {
+    (day_prefix(day).to_vec(), day_end(day))
+}
+
+/// The first key of `shard` under `day` and the first behind it, in the families whose keys go on with the series.
+pub(crate) fn shard_bounds(day: Day, shard: ShardId) -> (Vec<u8>, Vec<u8>) {
+    let start = |shard: u16| [day_prefix(day).as_slice(), &shard.to_be_bytes()].concat();
+    let end = shard.0.checked_add(1).map_or_else(|| day_end(day), start);
+    (start(shard.0), end)
 }
 
 /// The day of a key that begins with one.

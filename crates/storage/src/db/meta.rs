@@ -5,6 +5,7 @@
 //! identity               seed u64 · hash version u8 · shards u32 · store id u128
 //! boot                   u64           times the store was opened
 //! floor                  u32           first day that is kept
+//! newest                 i64           time of the newest sample, as last noted, in milliseconds
 //! checkpoint/<u16>       u64           log position up to which a stripe is in the database
 //! next/<day u32>         u32           no number of the day from here on was ever given
 //! sealing/<day u32>      sealed u16 · pending u16 · finished u8 (see `seal`)
@@ -25,6 +26,7 @@ pub(super) const FORMAT: &[u8] = b"format";
 pub(super) const IDENTITY: &[u8] = b"identity";
 pub(super) const BOOT: &[u8] = b"boot";
 pub(super) const FLOOR: &[u8] = b"floor";
+pub(super) const NEWEST: &[u8] = b"newest";
 pub(super) const CHECKPOINT: &[u8] = b"checkpoint/";
 pub(super) const NEXT: &[u8] = b"next/";
 pub(super) const SEALING: &[u8] = b"sealing/";
@@ -133,6 +135,12 @@ impl Db {
     /// The log position up to which everything of `stripe` is in the database; `None` where none was ever noted.
     pub fn checkpoint(&self, stripe: u16) -> Result<Option<u64>, DbError> {
         Ok(self.read_meta(&checkpoint(stripe))?.as_deref().and_then(u64_of))
+    }
+
+    /// The time of the newest sample as it was last noted, in milliseconds.
+    pub fn newest_ms(&self) -> Result<Option<i64>, DbError> {
+        let value = self.read_meta(NEWEST)?;
+        Ok(value.as_deref().and_then(u64_of).map(u64::cast_signed))
     }
 
     /// What the store noted under `name`.

@@ -11,10 +11,10 @@ use rocksdb::{DB, ErrorKind};
 use super::damage::Damages;
 use super::days::DayIndexes;
 use super::keys::Family;
-use super::meta;
 use super::options::Shared;
 use super::shards::ShardLocks;
 use super::{CreateWith, Db, DbError, DbOptions, OpenError, damage, heal, log_format};
+use super::{meta, read};
 use crate::seal::SealStates;
 
 /// Table files that may turn out to be damaged one after the other during one open.
@@ -40,6 +40,10 @@ impl Db {
             None => 0,
         };
         let sealing = SealStates::load(&rocks, (options.clock)())?;
+        let present = read::present_days(&rocks).or_else(|error| {
+            tracing::error!(%error, "the days that hold data are listed by files");
+            read::days_of_files(&rocks).map_err(OpenError::RocksDb)
+        })?;
         let db = Self {
             rocks,
             shared,
@@ -49,7 +53,7 @@ impl Db {
             floor: AtomicU32::new(floor),
             writers: RwLock::new(()),
             poison: OnceLock::new(),
-            days: DayIndexes::new(options.ids_cache_bytes),
+            days: DayIndexes::new(options.ids_cache_bytes, present),
             shard_locks: ShardLocks::new(identity.shards),
             damages: Damages::new(),
             sealing,

@@ -1,6 +1,8 @@
 //! Reading chunks, and the iterators that all readers use.
 
-use rangekeeper_model::{Day, SeriesId, WINDOWS_A_DAY, WindowInDay};
+use std::collections::BTreeSet;
+
+use rangekeeper_model::{Day, SeriesId, WINDOWS_A_DAY, Window, WindowInDay};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
 
 use super::keys::{self, Family, WHOLE_DAY};
@@ -15,7 +17,7 @@ pub fn never() -> bool {
 }
 
 /// Series read between two looks at [`Stop`].
-const SERIES_A_CHECK: u32 = 256;
+const SERIES_A_CHECK: usize = 256;
 /// Rows to step over before a seek is cheaper: a seek costs about as much as this many steps.
 const STEPS_BEFORE_SEEK: u32 = 24;
 /// Readahead of scans that read everything in their range.
@@ -36,6 +38,13 @@ impl Windows {
     /// All windows of a day.
     pub const ALL: Self = Self { first: WindowInDay(0), last: WindowInDay(WINDOWS_A_DAY - 1) };
 
+    /// The windows of `day` from `first` to `last`, both included; `None` where none of them is the day's.
+    pub fn of_day(day: Day, first: Window, last: Window) -> Option<Self> {
+        let first = first.max(Window::new(day, Self::ALL.first));
+        let last = last.min(Window::new(day, Self::ALL.last));
+        (first <= last).then(|| Self { first: first.in_day(), last: last.in_day() })
+    }
+
     fn contains(self, window: WindowInDay) -> bool {
         window == WHOLE_DAY || (self.first <= window && window <= self.last)
     }
@@ -43,7 +52,12 @@ impl Windows {
 
 impl Db {
     /// An iterator over `family` that ends before `end`. A scan reads ahead and leaves the block cache as it is.
-    pub(crate) fn iterator(&self, family: Family, end: impl Into<Vec<u8>>, scan: bool) -> Iterator<'_> {
+    pub(crate) fn iterator(
+        &self,
+        family: Family,
+        end: impl Into<Vec<u8>>,
+        scan: bool,
+    ) -> Iterator<'_> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(end);
         options.set_verify_checksums(true);
@@ -60,7 +74,7 @@ impl Db {
     }
 
     /// Calls `each` with every chunk value that `ids` (sorted) have in `windows` of `day`, in the order of series and
-    /// windows. A chunk of the whole day, window number 12, comes whatever the windows; a window's own chunk may
+    /// windows, and with the place of its series in `ids`. A chunk of the whole day, window number 12, comes whatever the windows; a window's own chunk may
     /// stand beside it with what came later. Ends early when `each` returns `false`.
     pub fn read_chunks(
         &self,
@@ -68,14 +82,13 @@ impl Db {
         ids: &[SeriesId],
         windows: Windows,
         stop: Stop<'_>,
-        mut each: impl FnMut(SeriesId, WindowInDay, &[u8]) -> bool,
+        mut each: impl FnMut(usize, WindowInDay, &[u8]) -> bool,
     ) -> Result<(), DbError> {
         const OPERATION: &str = "read chunks";
         let (Some(_), true) = (ids.first(), day >= self.floor()) else { return Ok(()) };
         debug_assert!(ids.is_sorted());
         let mut walk = Walk::new(self.day_iterator(Family::Chunks, day));
-        let mut read = 0_u32;
-        for &id in ids {
+        for (at, &id) in ids.iter().enumerate() {
             walk.to(&keys::chunk(day, id, windows.first));
             if walk.iterator.key().is_none() {
                 break;
@@ -88,7 +101,7 @@ impl Db {
                     break;
                 }
                 if windows.contains(window) {
-                    if !each(id, window, value) {
+                    if !each(at, window, value) {
                         return Ok(());
                     }
                     walk.iterator.next();
@@ -96,28 +109,51 @@ impl Db {
                     walk.to(&keys::chunk(day, id, WHOLE_DAY));
                 }
             }
-            read = read.wrapping_add(1);
-            if read.is_multiple_of(SERIES_A_CHECK) && stop() {
+            if at % SERIES_A_CHECK == SERIES_A_CHECK - 1 && stop() {
                 return Err(DbError::Interrupted { operation: OPERATION });
             }
         }
         walk.iterator.status().map_err(|e| self.read_failed(OPERATION, Some(day), e))
     }
 
-    /// The days from the floor on that hold chunks or series, rising.
-    pub fn days(&self) -> Result<Vec<Day>, DbError> {
-        let mut days = std::collections::BTreeSet::new();
-        for family in [Family::Chunks, Family::Numbers] {
-            let mut iterator = self.iterator(family, vec![0xff; 64], false);
-            iterator.seek(keys::day_prefix(self.floor()));
-            while let Some(day) = iterator.key().and_then(keys::day_of) {
-                days.insert(day);
-                iterator.seek(keys::day_end(day));
-            }
-            iterator.status().map_err(|e| self.read_failed("list days", None, e))?;
-        }
-        Ok(days.into_iter().collect())
+    /// The days that hold chunks or series, rising. From memory.
+    pub fn days(&self) -> Vec<Day> {
+        self.days.present()
     }
+}
+
+/// The days that hold chunks or series: a seek each.
+pub(super) fn present_days(rocks: &DB) -> Result<BTreeSet<Day>, rocksdb::Error> {
+    let mut days = BTreeSet::new();
+    for family in [Family::Chunks, Family::Numbers] {
+        let handle = rocks.cf_handle(family.name()).expect("every family is opened");
+        let mut iterator = rocks.raw_iterator_cf(handle);
+        iterator.seek_to_first();
+        while let Some(day) = iterator.key().and_then(keys::day_of) {
+            days.insert(day);
+            iterator.seek(keys::day_end(day));
+        }
+        iterator.status()?;
+    }
+    Ok(days)
+}
+
+/// The days that table files may hold, by their first and last keys: where reading them fails, so that whoever asks for
+/// them then names the damage.
+pub(super) fn days_of_files(rocks: &DB) -> Result<BTreeSet<Day>, rocksdb::Error> {
+    let mut days = BTreeSet::new();
+    for file in rocks.live_files()? {
+        let family = Family::named(&file.column_family_name);
+        let ends = (file.start_key.as_deref(), file.end_key.as_deref());
+        let (Some(Family::Chunks | Family::Numbers), (Some(from), Some(to))) = (family, ends)
+        else {
+            continue;
+        };
+        if let (Some(from), Some(to)) = (keys::day_of(from), keys::day_of(to)) {
+            days.extend((from.0..=to.0).map(Day));
+        }
+    }
+    Ok(days)
 }
 
 /// An iterator that goes to rising targets: by steps where they lie dense, by seeks where they do not.

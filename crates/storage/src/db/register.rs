@@ -78,11 +78,9 @@ impl Db {
         let keys: Vec<_> = registrations.iter().map(|r| keys::day_id(day, r.id)).collect();
         let mut numbers = Vec::with_capacity(keys.len());
         for some in keys.chunks(1024) {
-            let values =
-                self.rocks.batched_multi_get_cf(self.family(Family::Series), some, true);
+            let values = self.rocks.batched_multi_get_cf(self.family(Family::Series), some, true);
             for value in values {
-                let value =
-                    value.map_err(|e| self.read_failed("look up series", Some(day), e))?;
+                let value = value.map_err(|e| self.read_failed("look up series", Some(day), e))?;
                 let number = value.map(|value| {
                     keys::series_parts(&value).map(|(number, ..)| number).ok_or_else(|| {
                         self.unreadable("look up series", day, "a series without number")

@@ -57,7 +57,8 @@ impl Db {
         let keys: Vec<_> = numbers.iter().map(|number| keys::number(day, number)).collect();
         let mut ids = Vec::with_capacity(keys.len());
         for some in keys.chunks(KEYS_A_LOOKUP) {
-            let values = self.rocks().batched_multi_get_cf(self.family(Family::Numbers), some, true);
+            let values =
+                self.rocks().batched_multi_get_cf(self.family(Family::Numbers), some, true);
             for value in values {
                 let value = value.map_err(|e| self.read_failed("look up numbers", Some(day), e))?;
                 ids.extend(value.as_deref().and_then(|v| v.try_into().ok()).map(SeriesId));
@@ -91,23 +92,33 @@ impl Db {
         Ok(found)
     }
 
-    /// Calls `each` with tenant and labels of every one of `ids` (sorted) that is registered under `day`. Ends early
-    /// when `each` returns `false`.
+    /// The tenant and labels of a series, from the newest day that has it.
+    pub fn find_labels(&self, id: SeriesId) -> Result<Option<(TenantId, Labels)>, DbError> {
+        for day in self.days().into_iter().rev() {
+            if let Some(found) = self.labels(day, id)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `each` with tenant and labels of every one of `ids` (sorted) that is registered under `day`, and with its
+    /// place in `ids`. Ends early when `each` returns `false`.
     pub fn read_labels(
         &self,
         day: Day,
         ids: &[SeriesId],
         stop: Stop<'_>,
-        mut each: impl FnMut(SeriesId, &TenantId, Labels) -> bool,
+        mut each: impl FnMut(usize, &TenantId, Labels) -> bool,
     ) -> Result<(), DbError> {
         let mut tenant = TenantId::default();
-        self.read_series(day, ids, stop, |id, value| {
+        self.read_series(day, ids, stop, |at, value| {
             let (_, name, labels) = self.parse_series(day, value)?;
             if name != tenant.as_str() {
                 tenant = TenantId::new(name)
                     .map_err(|e| self.unreadable(OPERATION, day, &e.to_string()))?;
             }
-            Ok(each(id, &tenant, labels))
+            Ok(each(at, &tenant, labels))
         })
     }
 
@@ -132,19 +143,19 @@ impl Db {
         day: Day,
         ids: &[SeriesId],
         stop: Stop<'_>,
-        mut each: impl FnMut(SeriesId, &[u8]) -> Result<bool, DbError>,
+        mut each: impl FnMut(usize, &[u8]) -> Result<bool, DbError>,
     ) -> Result<(), DbError> {
         debug_assert!(ids.is_sorted());
         if day < self.floor() {
             return Ok(());
         }
         if ids.len() < MANY {
-            for &id in ids {
+            for (at, &id) in ids.iter().enumerate() {
                 let key = keys::day_id(day, id);
                 let value = self.rocks().get_pinned_cf(self.family(Family::Series), key);
                 let value = value.map_err(|e| self.read_failed(OPERATION, Some(day), e))?;
                 if let Some(value) = value
-                    && !each(id, &value)?
+                    && !each(at, &value)?
                 {
                     break;
                 }
@@ -161,7 +172,7 @@ impl Db {
             match walk.iterator.item() {
                 None => break,
                 Some((found, value)) if found == key => {
-                    if !each(id, value)? {
+                    if !each(at, value)? {
                         return Ok(());
                     }
                 }

@@ -84,10 +84,7 @@ fn family_gauges() -> [(&'static std::ffi::CStr, &'static str); 7] {
         ),
         (properties::NUM_RUNNING_COMPACTIONS.as_c_str(), "rocksdb.num-running-compactions"),
         (properties::NUM_RUNNING_FLUSHES.as_c_str(), "rocksdb.num-running-flushes"),
-        (
-            properties::ESTIMATE_TABLE_READERS_MEM.as_c_str(),
-            "rocksdb.estimate-table-readers-mem",
-        ),
+        (properties::ESTIMATE_TABLE_READERS_MEM.as_c_str(), "rocksdb.estimate-table-readers-mem"),
     ]
 }
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::Mutex;
-use rangekeeper_model::{Day, WINDOW_MS, WINDOWS_A_DAY, Window, WindowInDay};
+use rangekeeper_model::{Day, WINDOWS_A_DAY, Window, WindowInDay};
 use rocksdb::{DB, WriteBatch};
 
 use crate::db::{DbError, sealing_days, sealing_key};
@@ -24,7 +24,7 @@ const AFTER_MERGE_MS: i64 = 10 * 60 * 1000;
 const AFTER_LATE_MERGE_MS: i64 = 60 * 60 * 1000;
 
 /// All windows' bits of a day.
-const ALL_WINDOWS: u16 = (1 << WINDOWS_A_DAY) - 1;
+pub(super) const ALL_WINDOWS: u16 = (1 << WINDOWS_A_DAY) - 1;
 /// Windows and the whole day's chunk: merges into that one count as well.
 const WINDOWS_AND_DAY: usize = WINDOWS_A_DAY as usize + 1;
 
@@ -56,10 +56,8 @@ impl SealStates {
     /// Reads the states; as no merge's time is known, all count as merged now.
     pub(crate) fn load(rocks: &DB, now_ms: i64) -> Result<Self, DbError> {
         let states = sealing_days(rocks)?.into_iter().map(|(day, value)| {
-            let mut state = decode(&value).unwrap_or(DayState {
-                pending: ALL_WINDOWS,
-                ..DayState::default()
-            });
+            let mut state =
+                decode(&value).unwrap_or(DayState { pending: ALL_WINDOWS, ..DayState::default() });
             state.last_merge_ms = [now_ms; WINDOWS_AND_DAY];
             (day, state)
         });
@@ -117,7 +115,7 @@ impl SealStates {
         open.map(|(day, _)| *day).collect()
     }
 
-    /// Begins a sealing of `windows`: merges from here on are pending again. Returns what [`SealStates::sealed`] wants.
+    /// Begins a sealing of `windows`: merges from here on are pending again.
     pub(crate) fn begin(&self, day: Day, windows: u16) {
         let mut days = self.days.lock();
         let state = days.entry(day).or_default();
@@ -199,6 +197,8 @@ fn decode(value: &[u8]) -> Option<DayState> {
 
 #[cfg(test)]
 mod tests {
+    use rangekeeper_model::WINDOW_MS;
+
     use super::*;
 
     const HOUR_MS: i64 = WINDOW_MS / 2;
