@@ -7,6 +7,7 @@
 
 pub mod answers;
 pub mod api;
+pub mod comparison;
 pub mod interrupt;
 pub mod ledger;
 pub mod node;

@@ -102,12 +102,10 @@ fn host_of(api: &Api) -> &str {
 }
 
 fn configuration(targets: &[(&str, &str)], node: &str) -> String {
-    let scrapes: String = targets
-        .iter()
-        .map(|(job, target)| {
-            format!("  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n")
-        })
-        .collect();
+    let scrape = |(job, target): &(&str, &str)| {
+        format!("  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n")
+    };
+    let scrapes = targets.iter().map(scrape).collect::<Vec<_>>().concat();
     format!(
         "global:\n  scrape_interval: {INTERVAL_S}s\n  scrape_timeout: {INTERVAL_S}s\n\
          remote_write:\n  - url: {node}/api/v1/write\n    queue_config:\n      \

@@ -2,7 +2,7 @@
 //! nothing beside what it sent.
 
 use rangekeeper_system_tests::node::Setup;
-use rangekeeper_system_tests::workload::Workload;
+use rangekeeper_system_tests::workload::{Workload, seed};
 
 /// How often the node is killed; a soak run asks for more.
 fn rounds() -> u32 {
@@ -14,9 +14,7 @@ fn rounds() -> u32 {
 
 #[test]
 fn kill_nine_under_load_loses_nothing_that_was_acknowledged() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = fastrand::Rng::with_seed(seed());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let setup = Setup::new(&folder.path().join("data")).expect("a free port");
     let mut node = setup.start_ready().expect("the node starts");

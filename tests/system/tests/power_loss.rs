@@ -8,7 +8,7 @@ use std::process::Command;
 use rangekeeper_system_tests::ledger::Finding;
 use rangekeeper_system_tests::node::Setup;
 use rangekeeper_system_tests::power::{Loss, PowerSupply};
-use rangekeeper_system_tests::workload::Workload;
+use rangekeeper_system_tests::workload::{Workload, seed};
 
 /// How often the power fails; a soak run asks for more.
 fn rounds() -> u32 {
@@ -20,9 +20,7 @@ fn rounds() -> u32 {
 
 /// Runs a node under load through power cuts and says what is found after each one.
 fn through_power_cuts(folder: &Path, settings: &[&str], rounds: u32) -> Vec<(Loss, Finding)> {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = fastrand::Rng::with_seed(seed());
     let data = folder.join("data");
     let supply = PowerSupply::new(folder).expect("a table for the library");
     let mut setup = Setup::new(&data).expect("a free port");
