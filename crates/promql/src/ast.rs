@@ -4,10 +4,10 @@
 //! column. A tree that [`parse`](crate::parse) returns has passed the checker: argument counts and types are right,
 //! regexes compile, every selector has a matcher that refuses the empty value.
 //!
-//! **How deep a tree is.** The parser limits nesting (parentheses, arguments, unary and right-associative operators,
-//! postfix operators) to [`ParserOptions::max_depth`](crate::ParserOptions). Left-associative chains (`a + b + c …`) are
-//! not nesting: their tree is as deep on its left side as the chain is long. What recurses into a tree must therefore
-//! go down the left side in a loop ([`Binary::chain`]); then its recursion is bounded by the limit.
+//! **How deep a tree is.** The parser limits nesting (parentheses, arguments, signs, right-associative and postfix
+//! operators) to [`ParserOptions::max_depth`](crate::ParserOptions::max_depth). Left-associative chains
+//! (`a + b + c …`) are not nesting: their tree is as deep on its left side as the chain is long. What recurses into a
+//! tree must therefore go down the left side in a loop ([`Binary::chain`]); then the limit bounds its recursion.
 
 mod duration;
 mod operators;

@@ -16,6 +16,7 @@ pub(crate) use string::unquote;
 pub(crate) use token::{Keyword, Token, TokenKind};
 
 /// Gives the tokens of a text one by one; after the first error only the end of the text.
+#[expect(clippy::struct_excessive_bools, reason = "each is a place that the text can be in")]
 pub(crate) struct Lexer<'a> {
     text: &'a str,
     /// Where the next character is.
@@ -243,13 +244,11 @@ impl<'a> Lexer<'a> {
 
     fn close_paren(&mut self) -> Result<Token<'a>, ParseError> {
         let token = self.token(TokenKind::RightParen);
-        match self.paren_depth.checked_sub(1) {
-            Some(depth) => self.paren_depth = depth,
-            None => {
-                self.start = self.at;
-                return Err(self.error("unexpected right parenthesis ')'"));
-            }
-        }
+        let Some(depth) = self.paren_depth.checked_sub(1) else {
+            self.start = self.at;
+            return Err(self.error("unexpected right parenthesis ')'"));
+        };
+        self.paren_depth = depth;
         Ok(token)
     }
 

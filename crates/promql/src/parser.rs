@@ -23,6 +23,7 @@ pub use error::{ParseError, ParseErrors, SelectorError};
 pub(crate) use literal::{duration_text_seconds, number_value};
 
 /// What the parser takes.
+#[expect(clippy::struct_excessive_bools, reason = "upstream gates these four one by one")]
 #[derive(Clone, Copy, Debug)]
 pub struct ParserOptions {
     /// The functions and aggregations that Prometheus calls experimental.
@@ -186,7 +187,9 @@ impl<'a> Parser<'a> {
         let token = self.take();
         let next = self.peek()?.kind;
         match token.kind {
-            TokenKind::Aggregate(op) if self.starts_aggregation(next) => self.aggregate(op, token),
+            TokenKind::Aggregate(op) if aggregate::starts_aggregation(next) => {
+                self.aggregate(op, token)
+            }
             TokenKind::Identifier
             | TokenKind::Start
             | TokenKind::EndWord

@@ -109,7 +109,12 @@ fn write_series(f: &mut impl Write, selector: &VectorSelector) -> fmt::Result {
     let mut matchers: Vec<String> =
         selector.matchers[..count].iter().map(ToString::to_string).collect();
     matchers.sort_unstable();
-    if matchers.is_empty() { Ok(()) } else { write!(f, "{{{}}}", matchers.join(",")) }
+    match (matchers.is_empty(), name) {
+        (false, _) => write!(f, "{{{}}}", matchers.join(",")),
+        // The second argument of `info` may ask for nothing; upstream prints nothing, which does not parse.
+        (true, None) => f.write_str("{}"),
+        (true, Some(_)) => Ok(()),
+    }
 }
 
 fn write_matrix(f: &mut impl Write, matrix: &MatrixSelector) -> fmt::Result {
@@ -149,7 +154,17 @@ fn write_offset(f: &mut impl Write, offset: &Duration) -> fmt::Result {
     if offset.expr.is_none() && offset.ms == 0 {
         return Ok(());
     }
-    write!(f, " offset {}", duration(offset))
+    let text = duration(offset);
+    // An offset goes on behind its first operand only if that is in parentheses.
+    let is_chain = matches!(
+        offset.expr.as_deref(),
+        Some(DurationExpr::Binary { op, .. }) if !matches!(op, DurationOp::MinOf | DurationOp::MaxOf)
+    );
+    if is_chain && !text.starts_with('(') {
+        write!(f, " offset ({text})")
+    } else {
+        write!(f, " offset {text}")
+    }
 }
 
 fn duration(duration: &Duration) -> String {
@@ -194,9 +209,11 @@ fn write_matching(f: &mut impl Write, matching: &VectorMatching) -> fmt::Result 
     if let Some(side) = side {
         write!(f, " group_{side} ({})", labels(&matching.include))?;
     }
-    let same = |(left, right): (f64, f64)| left.to_bits() == right.to_bits();
+    let same = |left: f64, right: f64| {
+        left.to_bits() == right.to_bits() || (left.is_nan() && right.is_nan())
+    };
     match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if same((left, right)) => write!(f, " fill ({})", go_float(left)),
+        (Some(left), Some(right)) if same(left, right) => write!(f, " fill ({})", go_float(left)),
         (left, right) => {
             if let Some(left) = left {
                 write!(f, " fill_left ({})", go_float(left))?;

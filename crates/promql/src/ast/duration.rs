@@ -121,7 +121,7 @@ impl Duration {
         let Some(expr) = &self.expr else { return Ok(()) };
         let error = |text: &str| Err(DurationError { span: expr.span(), text: text.to_owned() });
         let seconds = expr.seconds(context)?;
-        if sign == AllowedSign::Positive && !(seconds > 0.0) {
+        if sign == AllowedSign::Positive && (seconds.is_nan() || seconds <= 0.0) {
             return error("duration must be greater than 0");
         }
         if !(-MAX_SECONDS..=MAX_SECONDS).contains(&seconds) {

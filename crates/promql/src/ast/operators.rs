@@ -59,8 +59,14 @@ impl BinaryOp {
         match self {
             Self::Or => 1,
             Self::And | Self::Unless => 2,
-            Self::Eq | Self::Ne | Self::Gt | Self::Lt | Self::Ge | Self::Le => 3,
-            Self::TrimUpper | Self::TrimLower => 3,
+            Self::Eq
+            | Self::Ne
+            | Self::Gt
+            | Self::Lt
+            | Self::Ge
+            | Self::Le
+            | Self::TrimUpper
+            | Self::TrimLower => 3,
             Self::Add | Self::Sub => 4,
             Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
             Self::Pow => 6,

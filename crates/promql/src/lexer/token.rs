@@ -109,10 +109,15 @@ impl TokenKind {
     /// Whether the word may name a metric.
     pub(crate) fn is_metric_name(self) -> bool {
         match self {
-            Self::Identifier | Self::MetricIdentifier | Self::Aggregate(_) => true,
-            Self::Start | Self::EndWord | Self::Step | Self::Range | Self::MinOf | Self::MaxOf => {
-                true
-            }
+            Self::Identifier
+            | Self::MetricIdentifier
+            | Self::Aggregate(_)
+            | Self::Start
+            | Self::EndWord
+            | Self::Step
+            | Self::Range
+            | Self::MinOf
+            | Self::MaxOf => true,
             Self::Operator(op) => op.is_set(),
             Self::Keyword(keyword) => matches!(
                 keyword,
@@ -142,8 +147,9 @@ impl Token<'_> {
         let text = self.text;
         match self.kind {
             TokenKind::End => "end of input".to_owned(),
-            TokenKind::Identifier => format!("identifier {}", go_quote(text)),
-            TokenKind::MinOf | TokenKind::MaxOf => format!("identifier {}", go_quote(text)),
+            TokenKind::Identifier | TokenKind::MinOf | TokenKind::MaxOf => {
+                format!("identifier {}", go_quote(text))
+            }
             TokenKind::MetricIdentifier => format!("metric identifier {}", go_quote(text)),
             TokenKind::Number => format!("number {}", shortened(text)),
             TokenKind::Duration => format!("duration {}", shortened(text)),

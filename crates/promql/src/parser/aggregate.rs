@@ -15,11 +15,6 @@ struct Grouping {
 }
 
 impl<'a> Parser<'a> {
-    /// Whether the name of an aggregation stands for one, seen from the token after it; else it is a metric's.
-    pub(super) fn starts_aggregation(&self, next: TokenKind) -> bool {
-        next == TokenKind::LeftParen || is_grouping(next)
-    }
-
     /// An aggregation whose name is already taken.
     pub(super) fn aggregate(&mut self, op: AggregateOp, name: Token<'a>) -> Parsed<Expr> {
         if is_grouping(self.peek()?.kind) {
@@ -127,6 +122,11 @@ impl<'a> Parser<'a> {
             }
         }
     }
+}
+
+/// Whether the name of an aggregation stands for one, seen from the token after it; else it is a metric's.
+pub(super) fn starts_aggregation(next: TokenKind) -> bool {
+    next == TokenKind::LeftParen || is_grouping(next)
 }
 
 fn is_grouping(kind: TokenKind) -> bool {

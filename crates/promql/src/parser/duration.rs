@@ -47,7 +47,7 @@ impl<'a> Parser<'a> {
         } else {
             self.duration_operand(context)?
         };
-        let mut parsed = self.with_sign(sign, token, inner);
+        let mut parsed = with_sign(sign, token, inner);
         if is_signed_again {
             parsed = self.duration_chain(parsed, 0, context)?;
         }
@@ -61,7 +61,7 @@ impl<'a> Parser<'a> {
                 Some(sign) => {
                     parser.take();
                     let inner = parser.duration_expr(BinaryOp::Pow.precedence(), context)?;
-                    parser.with_sign(sign, token, inner)
+                    with_sign(sign, token, inner)
                 }
                 None => parser.duration_operand(context)?,
             };
@@ -151,23 +151,6 @@ impl<'a> Parser<'a> {
         Ok(Parsing { expr: DurationExpr::Binary { op, lhs, rhs, span }, height })
     }
 
-    fn with_sign(&mut self, sign: UnaryOp, token: Token<'a>, inner: Parsing) -> Parsing {
-        let Parsing { expr, height } = inner;
-        let span = token.span().to(expr.span());
-        let expr = match (expr, sign) {
-            (DurationExpr::Number(number), sign) => {
-                let value = if sign == UnaryOp::Minus { -number.value } else { number.value };
-                DurationExpr::Number(NumberLiteral { value, span, ..number })
-            }
-            (expr, UnaryOp::Plus) => expr,
-            (expr, UnaryOp::Minus) => {
-                let expr = Box::new(expr);
-                DurationExpr::Unary { op: sign, expr, span }
-            }
-        };
-        Parsing { expr, height: height + 1 }
-    }
-
     /// The number, unless it is too long a time: that is noted, and a second goes on in its place.
     fn in_range(&mut self, number: NumberLiteral, span: Span) -> NumberLiteral {
         if (-MAX_SECONDS..=MAX_SECONDS).contains(&number.value) {
@@ -193,6 +176,23 @@ impl<'a> Parser<'a> {
             self.error(span, "experimental duration expression is not enabled");
         }
     }
+}
+
+fn with_sign(sign: UnaryOp, token: Token<'_>, inner: Parsing) -> Parsing {
+    let Parsing { expr, height } = inner;
+    let span = token.span().to(expr.span());
+    let expr = match (expr, sign) {
+        (DurationExpr::Number(number), sign) => {
+            let value = if sign == UnaryOp::Minus { -number.value } else { number.value };
+            DurationExpr::Number(NumberLiteral { value, span, ..number })
+        }
+        (expr, UnaryOp::Plus) => expr,
+        (expr, UnaryOp::Minus) => {
+            let expr = Box::new(expr);
+            DurationExpr::Unary { op: sign, expr, span }
+        }
+    };
+    Parsing { expr, height: height + 1 }
 }
 
 /// Parentheses in parentheses say nothing more.

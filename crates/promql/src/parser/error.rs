@@ -65,7 +65,7 @@ impl Span {
         let Some(before) = text.as_bytes().get(..start) else {
             return "invalid position".to_owned();
         };
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        let line = before.split(|b| *b == b'\n').count();
         let column = match before.iter().rposition(|b| *b == b'\n') {
             Some(line_break) => start - line_break,
             None => start + 1,

@@ -65,14 +65,12 @@ impl<'a> Parser<'a> {
     fn range(&mut self, operand: &mut Operand, range: Duration, open: Token<'a>, close: Token<'a>) {
         let span = operand.span().to(close.span());
         let brackets = open.span().to(close.span());
-        let selector = match (&operand.expr, operand.broken) {
-            (Expr::Vector(selector), None) => selector.clone(),
-            _ => {
-                self.error(brackets, RANGES_ONLY);
-                operand.broken = Some(span);
-                return;
-            }
+        let (Expr::Vector(selector), None) = (&operand.expr, operand.broken) else {
+            self.error(brackets, RANGES_ONLY);
+            operand.broken = Some(span);
+            return;
         };
+        let selector = selector.clone();
         if selector.offset.ms != 0 || selector.offset.expr.is_some() {
             self.error(brackets, "no offset modifiers allowed before range");
         } else if selector.at.is_some() {

@@ -1,5 +1,7 @@
 //! Numbers and durations as Go prints them.
 
+use std::fmt::Write as _;
+
 /// All digits, no exponent: `strconv.FormatFloat(value, 'f', -1, 64)`.
 pub(super) fn plain(value: f64) -> String {
     if value.is_infinite() {
@@ -49,12 +51,12 @@ pub(crate) fn duration_text(ms: u64) -> String {
     let mut rest = ms;
     let mut text = String::new();
     for (name, unit, only_exact) in UNITS {
-        if only_exact && rest % unit != 0 {
+        if only_exact && !rest.is_multiple_of(unit) {
             continue;
         }
         let count = rest / unit;
         if count > 0 {
-            text.push_str(&format!("{count}{name}"));
+            write!(text, "{count}{name}").expect("a String takes all");
             rest -= count * unit;
         }
     }

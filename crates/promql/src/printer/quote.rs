@@ -18,12 +18,13 @@ pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
     out
 }
 
-/// A label name, quoted where it is not a legacy one.
+/// A label name in a list, quoted where it is not a legacy one or would read as a number.
 pub(super) fn label_name(name: &str) -> String {
     let is_legacy = !name.is_empty()
         && name
             .bytes()
             .enumerate()
             .all(|(at, b)| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit()));
-    if is_legacy { name.to_owned() } else { go_quote(name) }
+    let is_number = name.eq_ignore_ascii_case("inf") || name.eq_ignore_ascii_case("nan");
+    if is_legacy && !is_number { name.to_owned() } else { go_quote(name) }
 }
