@@ -7,9 +7,12 @@ pub mod ast;
 mod checker;
 pub mod eval;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzz;
 mod lexer;
 mod parser;
 mod printer;
+pub mod series_description;
 pub mod source;
 pub mod value;
 
