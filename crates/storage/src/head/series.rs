@@ -1,0 +1,149 @@
+//! One series in memory: who it is, and its open segments.
+
+use rangekeeper_chunk::OpenFloats;
+use rangekeeper_model::{Day, Labels, SeriesHash, SeriesId, Window};
+
+use super::TenantIndex;
+use crate::log::FileSeq;
+
+/// How many days a series remembers itself to be registered under: the one that is written and its neighbour.
+const REMEMBERED_DAYS: usize = 2;
+
+/// A series that the head knows.
+///
+/// **Invariant:** `segments[0]` holds a later window than `segments[1]`; neither is empty.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) hash: SeriesHash,
+    /// The log file that holds the definition of this series.
+    pub(crate) defined_in: FileSeq,
+    /// Requests between resolving this series and appending to it: it must stay in its slot.
+    pub(crate) pins: u32,
+    /// Second (of the store's clock) in which a request last resolved this series.
+    pub(crate) touched_s: u32,
+    segments: [Option<Segment>; 2],
+    pub(crate) id: SeriesId,
+    pub(crate) labels: Labels,
+    pub(crate) tenant: TenantIndex,
+    /// Whether the labels are in the database and synced, so that the log may name the series by its key alone.
+    pub(crate) labels_durable: bool,
+    /// Days under which the database's index has this series; the newest first.
+    registered: [Option<Day>; REMEMBERED_DAYS],
+}
+
+#[derive(Debug)]
+struct Segment {
+    window: Window,
+    floats: OpenFloats,
+}
+
+/// Where a sample went.
+#[derive(Debug)]
+pub(crate) enum Placed {
+    /// To an open segment.
+    Appended,
+    /// Nowhere: it is there already.
+    Duplicate,
+    /// Nowhere yet: it is not later than what its window's segment holds, or both segments are of other windows.
+    Late,
+}
+
+impl Series {
+    pub(crate) fn new(hash: SeriesHash, id: SeriesId, labels: Labels, tenant: TenantIndex) -> Self {
+        Self {
+            hash,
+            defined_in: FileSeq::default(),
+            pins: 0,
+            touched_s: 0,
+            segments: [None, None],
+            id,
+            labels,
+            tenant,
+            labels_durable: false,
+            registered: [None; REMEMBERED_DAYS],
+        }
+    }
+
+    /// Appends a float sample to the segment of its window, opening one if there is a place for it.
+    #[inline]
+    pub(crate) fn append(&mut self, timestamp_ms: i64, start_ms: i64, value: f64) -> Placed {
+        let window = Window::of(timestamp_ms);
+        if let Some(newest) = &mut self.segments[0]
+            && newest.window == window
+        {
+            return newest.push(timestamp_ms, start_ms, value);
+        }
+        self.append_elsewhere(window, timestamp_ms, start_ms, value)
+    }
+
+    #[cold]
+    fn append_elsewhere(&mut self, window: Window, at_ms: i64, start_ms: i64, value: f64) -> Placed {
+        let [newest, older] = &mut self.segments;
+        let place = match (&newest, &older) {
+            (None, _) => newest,
+            (Some(n), None) if window > n.window => {
+                *older = newest.take();
+                newest
+            }
+            (Some(_), None) => older,
+            (_, Some(o)) if window == o.window => older,
+            _ => return Placed::Late,
+        };
+        let segment = place.get_or_insert_with(|| Segment { window, floats: OpenFloats::new() });
+        segment.push(at_ms, start_ms, value)
+    }
+
+    /// Whether no sample waits in a segment.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.segments[0].is_none()
+    }
+
+    /// Number of open segments.
+    #[inline]
+    pub(crate) fn segment_count(&self) -> usize {
+        usize::from(self.segments[0].is_some()) + usize::from(self.segments[1].is_some())
+    }
+
+    /// The open segments, the older first.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (Window, &OpenFloats)> {
+        self.segments.iter().rev().flatten().map(|s| (s.window, &s.floats))
+    }
+
+    /// Takes the open segments out, the older first.
+    pub(crate) fn take_segments(&mut self) -> impl Iterator<Item = (Window, OpenFloats)> + use<> {
+        let [newest, older] = std::mem::take(&mut self.segments);
+        [older, newest].into_iter().flatten().map(|s| (s.window, s.floats))
+    }
+
+    /// Whether the database's index is known to have the series under `day`.
+    pub(crate) fn is_registered(&self, day: Day) -> bool {
+        self.registered.contains(&Some(day))
+    }
+
+    /// Remembers that the database's index has the series under `day`.
+    pub(crate) fn remember_registered(&mut self, day: Day) {
+        if !self.is_registered(day) {
+            self.registered[REMEMBERED_DAYS - 1] = Some(day);
+            self.registered.sort_by(|a, b| b.cmp(a));
+        }
+    }
+
+    /// Bytes of memory that belong to this series, besides its slot.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let segments: usize = self.segments.iter().flatten().map(|s| s.floats.heap_bytes()).sum();
+        segments + self.labels.as_bytes().len() + 16
+    }
+}
+
+impl Segment {
+    #[inline]
+    fn push(&mut self, timestamp_ms: i64, start_ms: i64, value: f64) -> Placed {
+        if self.floats.append(timestamp_ms, start_ms, value).is_ok() {
+            return Placed::Appended;
+        }
+        let same = self.floats.last().is_some_and(|(t, s, v)| {
+            (t, s, v.to_bits()) == (timestamp_ms, start_ms, value.to_bits())
+        });
+        if same { Placed::Duplicate } else { Placed::Late }
+    }
+}

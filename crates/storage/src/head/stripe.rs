@@ -1,0 +1,346 @@
+//! A stripe: a contiguous group of shards whose series share one lock and one checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use rangekeeper_chunk as chunk;
+use rangekeeper_model::{Day, HistogramSample, SeriesHash, SeriesId, Window};
+
+use super::flush::FlushBatch;
+use super::loose::Loose;
+use super::series::{Placed, Series};
+use super::{Exemplar, FamilyKey, FamilyMetadata};
+use crate::log::{FileSeq, Position};
+
+/// The series of some shards, and what waits for their next checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Stripe {
+    /// Slots by the low 64 bits of the series hash, which hash and key share.
+    table: HashTable<u32>,
+    slots: Vec<Option<Series>>,
+    /// Slots that are free, with the log file that may still name their last series by the slot's reference.
+    vacant: VecDeque<(FileSeq, u32)>,
+    loose: Loose,
+    /// What the checkpoint under way has taken out; readers look here too.
+    /// With it goes the log position that it is good for.
+    flushing: Option<(Arc<FlushBatch>, Position)>,
+    /// Series with samples on days under which the database's index does not have them yet.
+    unregistered: BTreeSet<(u32, Day)>,
+    exemplars: Vec<Exemplar>,
+    flushing_exemplars: Arc<Vec<Exemplar>>,
+    metadata: BTreeMap<FamilyKey, FamilyMetadata>,
+    /// Samples in open segments.
+    open_samples: usize,
+    /// Series that have an open segment.
+    open_series: usize,
+    /// Second in which the oldest open segment was opened.
+    oldest_open_s: Option<u32>,
+    /// Series in slots.
+    live_series: usize,
+}
+
+/// What a stripe holds, for deciding whether to flush it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fill {
+    pub(crate) open_samples: usize,
+    pub(crate) open_series: usize,
+    pub(crate) loose_samples: usize,
+    pub(crate) exemplars: usize,
+    pub(crate) oldest_open_s: Option<u32>,
+}
+
+/// What a checkpoint of a stripe writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    /// Everything up to here is in the batch or was in an earlier one.
+    pub(crate) watermark: Position,
+    pub(crate) chunks: Arc<FlushBatch>,
+    pub(crate) exemplars: Arc<Vec<Exemplar>>,
+    pub(crate) metadata: Vec<(FamilyKey, FamilyMetadata)>,
+}
+
+impl Stripe {
+    /// The slot of the series with this hash.
+    #[inline]
+    pub(crate) fn find(&self, hash: SeriesHash) -> Option<u32> {
+        self.table
+            .find(low_bits(hash), |&slot| self.at(slot).is_some_and(|s| s.hash == hash))
+            .copied()
+    }
+
+    /// The series with this key.
+    pub(crate) fn series_of(&self, id: SeriesId) -> Option<(u32, &Series)> {
+        let low = u64::from_be_bytes(id.0[8..].try_into().expect("eight bytes"));
+        let slot = self.table.find(low, |&slot| self.at(slot).is_some_and(|s| s.id == id))?;
+        self.at(*slot).map(|series| (*slot, series))
+    }
+
+    /// The series in `slot`.
+    #[inline]
+    pub(crate) fn series(&self, slot: u32) -> &Series {
+        self.at(slot).expect("a slot that was handed out is pinned or the lock was held since")
+    }
+
+    /// The series in `slot`.
+    #[inline]
+    pub(crate) fn series_mut(&mut self, slot: u32) -> &mut Series {
+        self.slots[slot as usize].as_mut().expect("pinned, or the lock was held since")
+    }
+
+    /// Puts a series that is not here into a slot. A slot is used again only when no record of the log file that is
+    /// written now (`log_file`) can mean its last series.
+    pub(crate) fn insert(&mut self, series: Series, log_file: FileSeq) -> u32 {
+        let hash = low_bits(series.hash);
+        let reusable = self.vacant.front().is_some_and(|(file, _)| *file < log_file);
+        let slot = if reusable {
+            let (_, slot) = self.vacant.pop_front().expect("looked at just above");
+            self.slots[slot as usize] = Some(series);
+            slot
+        } else {
+            self.slots.push(Some(series));
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 series in a stripe")
+        };
+        let slots = &self.slots;
+        self.table.insert_unique(hash, slot, |&slot| {
+            low_bits(slots[slot as usize].as_ref().expect("in the table means in a slot").hash)
+        });
+        self.live_series += 1;
+        slot
+    }
+
+    /// Appends one float sample to the series in `slot`.
+    #[inline]
+    pub(crate) fn append(&mut self, slot: u32, sample: (i64, i64, f64), now_s: u32) {
+        let (timestamp_ms, start_ms, value) = sample;
+        let series = self.slots[slot as usize].as_mut().expect("the request pinned it");
+        let segments_before = series.segment_count();
+        match series.append(timestamp_ms, start_ms, value) {
+            Placed::Appended => {
+                self.open_samples += 1;
+                if series.segment_count() != segments_before {
+                    self.opened(slot, segments_before, Window::of(timestamp_ms), now_s);
+                }
+            }
+            Placed::Duplicate => {}
+            Placed::Late => {
+                self.loose.push_float(slot, timestamp_ms, start_ms, value);
+                self.needs_day(slot, Day::of(timestamp_ms));
+                self.oldest_open_s.get_or_insert(now_s);
+            }
+        }
+    }
+
+    /// Adds one histogram sample to the series in `slot`.
+    pub(crate) fn append_histogram(&mut self, slot: u32, sample: HistogramSample, now_s: u32) {
+        self.needs_day(slot, Day::of(sample.timestamp_ms));
+        self.loose.push_histogram(slot, sample);
+        self.oldest_open_s.get_or_insert(now_s);
+    }
+
+    /// Keeps an exemplar until the next checkpoint.
+    pub(crate) fn push_exemplar(&mut self, exemplar: Exemplar) {
+        self.exemplars.push(exemplar);
+    }
+
+    /// Keeps what a sender says of a metric family until the next checkpoint.
+    pub(crate) fn push_metadata(&mut self, family: FamilyKey, metadata: FamilyMetadata) {
+        self.metadata.insert(family, metadata);
+    }
+
+    /// Metadata that waits for the next checkpoint.
+    pub(crate) fn metadata(&self) -> impl Iterator<Item = (&FamilyKey, &FamilyMetadata)> {
+        self.metadata.iter()
+    }
+
+    /// Exemplars that are not in the database yet.
+    pub(crate) fn exemplars(&self) -> impl Iterator<Item = &Exemplar> {
+        self.flushing_exemplars.iter().chain(&self.exemplars)
+    }
+
+    /// What waits here.
+    pub(crate) fn fill(&self) -> Fill {
+        Fill {
+            open_samples: self.open_samples,
+            open_series: self.open_series,
+            loose_samples: self.loose.len(),
+            exemplars: self.exemplars.len() + self.metadata.len(),
+            oldest_open_s: self.oldest_open_s,
+        }
+    }
+
+    /// Moves everything that waits to *flushing*, where it stays readable until [`Self::flushed`]. `watermark` is the
+    /// log's, read while this stripe is locked.
+    ///
+    /// A checkpoint that failed left its batch behind: that batch is given again, and nothing new is taken.
+    pub(crate) fn take(&mut self, watermark: Position) -> Taken {
+        if self.flushing.is_none() {
+            let mut batch = FlushBatch::default();
+            for series in self.slots.iter_mut().flatten() {
+                for (window, floats) in series.take_segments() {
+                    batch.push(series.id, window, &floats.finish());
+                }
+            }
+            for (slot, window, samples) in self.loose.drain() {
+                let series = self.slots[slot as usize].as_ref().expect("loose samples keep it here");
+                batch.push(series.id, window, &chunk::encode(&samples));
+            }
+            batch.sort();
+            self.flushing = Some((Arc::new(batch), watermark));
+            self.flushing_exemplars = Arc::new(std::mem::take(&mut self.exemplars));
+            self.open_samples = 0;
+            self.open_series = 0;
+            self.oldest_open_s = None;
+        }
+        let (chunks, watermark) = self.flushing.as_ref().expect("set just above");
+        Taken {
+            watermark: *watermark,
+            chunks: Arc::clone(chunks),
+            exemplars: Arc::clone(&self.flushing_exemplars),
+            metadata: self.metadata.iter().map(|(k, m)| (k.clone(), m.clone())).collect(),
+        }
+    }
+
+    /// Forgets what `taken` held: the database has it now.
+    pub(crate) fn flushed(&mut self, taken: &Taken) {
+        self.flushing = None;
+        self.flushing_exemplars = Arc::default();
+        for (family, metadata) in &taken.metadata {
+            if self.metadata.get(family) == Some(metadata) {
+                self.metadata.remove(family);
+            }
+        }
+    }
+
+    /// Whether a checkpoint is under way or has failed.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
+    /// Has the series that are written now registered for `day`, too.
+    pub(crate) fn prepare_day(&mut self, day: Day) {
+        for (slot, series) in (0u32..).zip(&self.slots) {
+            if let Some(series) = series
+                && !series.is_flushed()
+                && !series.is_registered(day)
+            {
+                self.unregistered.insert((slot, day));
+            }
+        }
+    }
+
+    /// Series and days that the database's index does not have yet.
+    pub(crate) fn unregistered(&self) -> impl Iterator<Item = (&Series, u32, Day)> {
+        self.unregistered.iter().map(|&(slot, day)| (self.series(slot), slot, day))
+    }
+
+    /// Number of series and days that the database's index does not have yet.
+    pub(crate) fn unregistered_len(&self) -> usize {
+        self.unregistered.len()
+    }
+
+    /// Remembers that the database's index has the series under `day`, synced.
+    pub(crate) fn registered(&mut self, slot: u32, day: Day) {
+        self.unregistered.remove(&(slot, day));
+        if let Some(series) = &mut self.slots[slot as usize] {
+            series.remember_registered(day);
+            series.labels_durable = true;
+        }
+    }
+
+    /// All series that are here.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
+        (0u32..).zip(&self.slots).filter_map(|(slot, series)| Some((slot, series.as_ref()?)))
+    }
+
+    /// Forgets the series that no request resolved since second `before_s` and that hold nothing; returns how many.
+    pub(crate) fn evict(&mut self, before_s: u32, log_file: FileSeq) -> usize {
+        let mut evicted = 0;
+        for slot in 0u32..u32::try_from(self.slots.len()).expect("slots are counted in u32") {
+            let Some(series) = self.at(slot) else { continue };
+            let idle = series.touched_s < before_s && series.pins == 0 && series.is_flushed();
+            if !idle || self.loose.holds(slot) || self.has_unregistered(slot) {
+                continue;
+            }
+            let hash = series.hash;
+            let entry = self.table.find_entry(low_bits(hash), |&at| at == slot);
+            entry.expect("every series in a slot is in the table").remove();
+            self.slots[slot as usize] = None;
+            self.vacant.push_back((log_file, slot));
+            evicted += 1;
+        }
+        self.live_series -= evicted;
+        self.shrink();
+        evicted
+    }
+
+    /// Number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.live_series
+    }
+
+    /// Chunk values of a series that are not in the database: the batch under way, open segments, loose samples.
+    pub(crate) fn append_chunks(
+        &self,
+        (slot, series): (u32, &Series),
+        (first, last): (Window, Window),
+        mut each: impl FnMut(Window, &[u8]),
+    ) {
+        let wanted = |window: Window| first <= window && window <= last;
+        if let Some((flushing, _)) = &self.flushing {
+            for (window, value) in flushing.of(series.id, first, last) {
+                each(window, value);
+            }
+        }
+        for (window, floats) in series.segments().filter(|(window, _)| wanted(*window)) {
+            each(window, &floats.finish());
+        }
+        for (window, samples) in self.loose.windows_of(slot).filter(|(window, _)| wanted(*window)) {
+            each(window, &chunk::encode(&samples));
+        }
+    }
+
+    /// Bytes of memory of the stripe's series and what waits here.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let series: usize = self.iter().map(|(_, series)| series.heap_bytes()).sum();
+        let flushing = self.flushing.as_ref().map_or(0, |(batch, _)| batch.heap_bytes());
+        series + flushing + self.slots.capacity() * size_of::<Option<Series>>()
+    }
+
+    fn at(&self, slot: u32) -> Option<&Series> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    #[cold]
+    fn opened(&mut self, slot: u32, segments_before: usize, window: Window, now_s: u32) {
+        self.open_series += usize::from(segments_before == 0);
+        self.oldest_open_s.get_or_insert(now_s);
+        self.needs_day(slot, window.day());
+    }
+
+    fn needs_day(&mut self, slot: u32, day: Day) {
+        if !self.series(slot).is_registered(day) {
+            self.unregistered.insert((slot, day));
+        }
+    }
+
+    fn has_unregistered(&self, slot: u32) -> bool {
+        self.unregistered.range((slot, Day(0))..=(slot, Day(u32::MAX))).next().is_some()
+    }
+
+    /// Gives the table's memory back after many series went. The slots stay, for the next series.
+    fn shrink(&mut self) {
+        if self.table.len() * 4 >= self.table.capacity() {
+            return;
+        }
+        let slots = &self.slots;
+        self.table.shrink_to(self.table.len(), |&slot| {
+            low_bits(slots[slot as usize].as_ref().expect("in the table means in a slot").hash)
+        });
+    }
+}
+
+#[inline]
+fn low_bits(hash: SeriesHash) -> u64 {
+    u64::try_from(hash.0 & u128::from(u64::MAX)).expect("sixty-four bits")
+}

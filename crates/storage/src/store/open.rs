@@ -1,0 +1,110 @@
+//! Opening a store, in DESIGN.md's order: lock the folder, open and check the database, check and replay the log.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint::NEWEST;
+use super::engine::Engine;
+use super::options::{Clock, StoreOptions};
+use super::recovery::{ReplayProgress, replay};
+use super::{StoreError, retention};
+use crate::db::{CreateWith, Db, DbOptions, OnDamage};
+use crate::head::Head;
+use crate::log::{Checkpoints, Log, LogOptions, Position};
+
+impl Engine {
+    /// Opens the store in the options' folder, or creates it there.
+    pub(super) fn open(
+        options: &StoreOptions,
+        clock: &Clock,
+        progress: &ReplayProgress,
+    ) -> Result<Arc<Self>, StoreError> {
+        let lock = lock_folder(&options.dir)?;
+        let db = open_database(options, clock)?;
+        let stripes = Head::new(db.identity().seed, db.identity().shards).stripe_count();
+        let mut checkpoints = Vec::with_capacity(stripes);
+        for stripe in 0..stripes {
+            let stripe = u16::try_from(stripe).expect("few stripes");
+            checkpoints.push(Position(db.checkpoint(stripe)?.unwrap_or(0)));
+        }
+        let (log, recovery) = open_log(options, &db, &checkpoints)?;
+        let newest_ms = db.note(NEWEST)?.and_then(|v| v.try_into().ok()).map_or(0, i64::from_le_bytes);
+        if let Some(cut) = &recovery.cut {
+            tracing::warn!(?cut, "cut a write off the log that was never synced");
+        }
+        let engine = Self::new(options.clone(), clock.clone(), db, (log, checkpoints), newest_ms);
+        let engine = Arc::new(engine.with_lock(lock));
+        retention::load(&engine)?;
+        let replayed = replay(&engine, &recovery.files, progress)?;
+        tracing::info!(
+            samples = replayed.samples,
+            series = engine.head.series(),
+            files = recovery.files.len(),
+            "the log is replayed"
+        );
+        if replayed.nameless > 0 && !options.accept_loss {
+            return Err(StoreError::Nameless(replayed.nameless));
+        }
+        let losses: Vec<_> = recovery.losses.iter().chain(&replayed.losses).collect();
+        if !losses.is_empty() {
+            tracing::error!(?losses, nameless = replayed.nameless, "opened with a loss");
+            // The damaged files go only when everything they gave is in the database.
+            engine.checkpoint_all()?;
+        }
+        Ok(engine)
+    }
+}
+
+/// Takes the folder for this process alone, until the file is closed.
+fn lock_folder(dir: &Path) -> Result<File, StoreError> {
+    let failed = |operation: &'static str, path: &Path| {
+        let path = path.display().to_string();
+        move |source| StoreError::Folder { operation, path, source }
+    };
+    fs::create_dir_all(dir).map_err(failed("create", dir))?;
+    let path = dir.join("LOCK");
+    let file = File::create(&path).map_err(failed("create", &path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(dir.display().to_string())),
+        Err(errno) => Err(failed("lock", &path)(errno.into())),
+    }
+}
+
+fn open_database(options: &StoreOptions, clock: &Clock) -> Result<Db, StoreError> {
+    let of_database = clock.clone();
+    let mut db = DbOptions::new(Arc::new(move || of_database.now_ms()));
+    db.memory_bytes = options.cache_bytes;
+    if options.accept_loss {
+        db.on_damage = OnDamage::AcceptLoss;
+    }
+    let create = CreateWith {
+        store_id: uuid::Uuid::new_v4().as_u128(),
+        seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        shards: options.shards,
+        expect_seed: None,
+        expect_shards: None,
+    };
+    Ok(Db::open(&options.dir.join("db"), db, &create)?)
+}
+
+/// Opens the log beside the database `db`.
+pub(super) fn open_log(
+    options: &StoreOptions,
+    db: &Db,
+    checkpoints: &[Position],
+) -> Result<(Log, crate::log::Recovery), StoreError> {
+    let checkpoints = Checkpoints {
+        lowest: checkpoints.iter().copied().min().unwrap_or_default(),
+        highest: checkpoints.iter().copied().max().unwrap_or_default(),
+    };
+    let log = LogOptions {
+        durability: options.durability,
+        file_bytes: options.log_file_bytes,
+        accept_loss: options.accept_loss,
+        ..LogOptions::default()
+    };
+    let store = db.identity().store_id.to_be_bytes();
+    Ok(Log::open(&options.dir.join("log"), store, checkpoints, log)?)
+}

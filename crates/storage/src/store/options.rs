@@ -1,0 +1,98 @@
+//! What a store is opened with.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rangekeeper_model::ShardCount;
+
+use crate::log::Durability;
+
+/// What time it is, in milliseconds since the epoch. Passed in, so that a test can own time.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl Clock {
+    /// A clock of one's own.
+    pub fn new(now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::new(|| {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+        })
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn now_ms(&self) -> i64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now_ms())
+    }
+}
+
+/// What a store is opened with. [`StoreOptions::new`] gives the defaults.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The data folder; made if it is not there.
+    pub dir: PathBuf,
+    /// Number of shards of a new store. An old one keeps its own.
+    pub shards: ShardCount,
+    /// When a write is acknowledged.
+    pub durability: Durability,
+    /// Bytes of samples in a log file.
+    pub log_file_bytes: u64,
+    /// Bytes of log beyond which stripes are flushed before their time.
+    pub log_bound_bytes: u64,
+    /// Samples a series, on average, at which a stripe is flushed.
+    pub flush_samples: usize,
+    /// Seconds after which a stripe is flushed in any case.
+    pub flush_age_s: u32,
+    /// Seconds without a sample after which a series leaves memory.
+    pub idle_s: u32,
+    /// Late samples and histograms that a stripe keeps before it is flushed.
+    pub loose_samples: usize,
+    /// How long samples are kept, in milliseconds; whole days go.
+    pub retention_ms: i64,
+    /// Free bytes on the disk below which no write is taken.
+    pub reserve_bytes: u64,
+    /// Bytes of the database's cache, write buffers included.
+    pub cache_bytes: usize,
+    /// Bytes of resident memory above which stripes are flushed before their time.
+    pub memory_bound_bytes: u64,
+    /// Opens a store whose log is damaged, and loses what cannot be read.
+    pub accept_loss: bool,
+    /// Whether windows are sealed in the background.
+    pub seal: bool,
+}
+
+impl StoreOptions {
+    /// The defaults, for data in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        const MIB: u64 = 1 << 20;
+        Self {
+            dir: dir.into(),
+            shards: ShardCount::new(256).expect("a power of two"),
+            durability: Durability::Sync,
+            log_file_bytes: 64 * MIB,
+            log_bound_bytes: 512 * MIB,
+            flush_samples: 60,
+            flush_age_s: 30 * 60,
+            idle_s: 10 * 60,
+            loose_samples: 50_000,
+            retention_ms: 30 * rangekeeper_model::DAY_MS,
+            reserve_bytes: 1024 * MIB,
+            cache_bytes: usize::try_from(48 * MIB).expect("fits every machine that has memory"),
+            memory_bound_bytes: u64::MAX,
+            accept_loss: false,
+            seal: true,
+        }
+    }
+}

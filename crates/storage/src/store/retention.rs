@@ -1,0 +1,106 @@
+//! Retention: what *now* is, and which days go.
+//!
+//! *Now* is the smaller of the clock and the newest stored sample, so a clock that jumps ahead deletes nothing by
+//! itself. If *now* goes forward by more than a day at once, deleting stops until an operator confirms that time
+//! really went on, as it does when a node was off for days.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use rangekeeper_model::{DAY_MS, Day, TimeRange};
+
+use super::engine::Engine;
+use super::options::Clock;
+use crate::db::DbError;
+
+/// Name of the note that keeps the time by which retention went last.
+const NOW: &str = "retention-now";
+
+/// From when to when samples are taken and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// Samples before this time are beyond retention.
+    pub oldest_ms: i64,
+    /// The clock.
+    pub now_ms: i64,
+}
+
+impl Horizon {
+    /// The horizon of a store that has no sample yet.
+    pub(super) fn of_clock(clock: &Clock, retention_ms: i64) -> Self {
+        let now_ms = clock.now_ms();
+        Self { oldest_ms: now_ms.saturating_sub(retention_ms), now_ms }
+    }
+}
+
+/// What retention remembers.
+#[derive(Debug, Default)]
+pub(super) struct RetentionState {
+    /// The time by which it went last; 0 before the first time.
+    now_ms: AtomicI64,
+    held: AtomicBool,
+}
+
+/// Reads what retention remembered when the store was last open.
+pub(super) fn load(engine: &Engine) -> Result<(), DbError> {
+    if let Some(now_ms) = engine.db.note(NOW)?.and_then(|v| v.try_into().ok()) {
+        engine.retention.now_ms.store(i64::from_le_bytes(now_ms), Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// From when to when samples are taken and kept.
+    pub(super) fn horizon(&self) -> Horizon {
+        let clock_ms = self.clock.now_ms();
+        let oldest_ms = self.sample_now_ms().saturating_sub(self.options.retention_ms);
+        let oldest_ms = oldest_ms.max(self.db.floor().start_ms());
+        Horizon { oldest_ms, now_ms: clock_ms }
+    }
+
+    /// The part of `range` that is kept.
+    pub(super) fn clip(&self, range: TimeRange) -> TimeRange {
+        TimeRange { from_ms: range.from_ms.max(self.horizon().oldest_ms), to_ms: range.to_ms }
+    }
+
+    /// Whether deleting waits for a confirmation.
+    pub(super) fn retention_is_held(&self) -> bool {
+        self.retention.held.load(Ordering::Relaxed)
+    }
+
+    /// Drops the days that are beyond retention, unless time went forward too fast.
+    pub(super) fn apply_retention(&self) -> Result<(), DbError> {
+        let now_ms = self.sample_now_ms();
+        let last_ms = self.retention.now_ms.load(Ordering::Relaxed);
+        let jumped = last_ms > 0 && now_ms > last_ms.saturating_add(DAY_MS);
+        if jumped && !self.retention.held.swap(true, Ordering::Relaxed) {
+            tracing::warn!(last_ms, now_ms, "time went forward by more than a day: nothing is deleted");
+        }
+        if self.retention_is_held() || now_ms == 0 {
+            return Ok(());
+        }
+        self.go_on(now_ms)
+    }
+
+    /// Takes the time that it is now for right.
+    pub(super) fn confirm_time(&self) -> Result<(), DbError> {
+        self.go_on(self.sample_now_ms())?;
+        self.retention.held.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn go_on(&self, now_ms: i64) -> Result<(), DbError> {
+        if now_ms > self.retention.now_ms.load(Ordering::Relaxed) {
+            self.db.put_note(NOW, &now_ms.to_le_bytes())?;
+            self.retention.now_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.db.raise_floor(Day::of(now_ms.saturating_sub(self.options.retention_ms)))
+    }
+
+    /// The smaller of the clock and the newest sample; the clock where there is no sample.
+    fn sample_now_ms(&self) -> i64 {
+        match self.newest_ms() {
+            0 => self.clock.now_ms(),
+            newest_ms => self.clock.now_ms().min(newest_ms),
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! One request's way into the store: resolve its series, log it, append it to the head.
+//!
+//! The order of events is DESIGN.md's: unknown series get an identity and a place in the head; the record gets a
+//! position and a place in the log's group in one lock; when the group is durable the samples are appended to each
+//! stripe, and only then does the record leave the flight. So everything up to the log's watermark is in the head or
+//! in chunks, and what is acknowledged is durable and visible.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rangekeeper_model::{HistogramSample, Labels, SeriesHash, ShardId};
+
+use super::engine::Engine;
+use super::WriteError;
+use crate::head::series::Series;
+use crate::head::stripe::Stripe;
+use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
+use crate::log::{self, FileSeq, FloatSample, Flight, RecordEncoder, SeriesRef, SubmitError};
+
+const NO_SLOT: u32 = u32::MAX;
+
+/// How often a record is encoded anew because the log began another file meanwhile. Files change once in seconds;
+/// a second change within one encoding is already a sign that the log is stuck.
+const FILE_CHANGES: usize = 8;
+
+/// A request that is being written: its series as rows, its samples as columns.
+#[derive(Debug)]
+pub struct Write {
+    engine: Arc<Engine>,
+    tenant: Arc<Tenant>,
+    columns: Columns,
+}
+
+/// Number of a series within one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowIndex(u32);
+
+impl RowIndex {
+    /// The number: rows are numbered as they were begun.
+    pub fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The memory of a request, used again by the next one.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    rows: Vec<Row>,
+    /// Rows in the order of their shards, after [`Write::resolve`].
+    order: Vec<u32>,
+    timestamps: Vec<i64>,
+    values: Vec<f64>,
+    /// Empty, or one a sample.
+    starts: Vec<i64>,
+    histograms: Vec<(u32, HistogramSample)>,
+    exemplars: Vec<(u32, Exemplar)>,
+    metadata: Vec<(FamilyKey, FamilyMetadata)>,
+    newest_ms: i64,
+}
+
+#[derive(Debug)]
+struct Row {
+    hash: SeriesHash,
+    slot: u32,
+    /// First of its float samples; they end where the next row's begin.
+    first: u32,
+    count: u32,
+    defined_in: FileSeq,
+}
+
+/// What [`Write::commit`] stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Float samples.
+    pub samples: u64,
+    /// Histogram samples.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+/// Label bytes whose hash another label set has already.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("series {refused} has the hash of {existing}")]
+pub struct HashCollision {
+    /// The series that cannot be stored.
+    pub refused: Labels,
+    /// The series that has its place.
+    pub existing: Labels,
+}
+
+impl Write {
+    pub(super) fn new(engine: Arc<Engine>, tenant: Arc<Tenant>) -> Self {
+        let columns = engine.spare_columns();
+        Self { engine, tenant, columns }
+    }
+
+    /// Begins a series, named by the hash of its label bytes.
+    #[inline]
+    pub fn series(&mut self, hash: SeriesHash) -> RowIndex {
+        let columns = &mut self.columns;
+        let first = index(columns.timestamps.len());
+        columns.rows.push(Row { hash, slot: NO_SLOT, first, count: 0, defined_in: FileSeq::default() });
+        RowIndex(index(columns.rows.len() - 1))
+    }
+
+    /// Adds a float sample to the series that was begun last.
+    #[inline]
+    pub fn float(&mut self, timestamp_ms: i64, start_ms: i64, value: f64) {
+        let columns = &mut self.columns;
+        let row = columns.rows.last_mut().expect("series() comes before its samples");
+        row.count += 1;
+        if start_ms != 0 && columns.starts.is_empty() {
+            columns.starts.resize(columns.timestamps.len(), 0);
+            columns.starts.push(start_ms);
+        } else if !columns.starts.is_empty() {
+            columns.starts.push(start_ms);
+        }
+        columns.timestamps.push(timestamp_ms);
+        columns.values.push(value);
+        columns.newest_ms = columns.newest_ms.max(timestamp_ms);
+    }
+
+    /// Adds a histogram sample to a series.
+    pub fn histogram(&mut self, row: RowIndex, sample: HistogramSample) {
+        self.columns.newest_ms = self.columns.newest_ms.max(sample.timestamp_ms);
+        self.columns.histograms.push((row.0, sample));
+    }
+
+    /// Adds an exemplar to a series.
+    pub fn exemplar(&mut self, row: RowIndex, timestamp_ms: i64, value: f64, labels: Labels) {
+        let id = rangekeeper_model::SeriesId([0; 16]);
+        self.columns.exemplars.push((row.0, Exemplar { id, timestamp_ms, value, labels }));
+    }
+
+    /// Adds what the sender says of a metric family, unless it was said today.
+    pub fn metadata(&mut self, family: FamilyKey, metadata: FamilyMetadata) {
+        if self.engine.is_news(&family, &metadata) {
+            self.columns.metadata.push((family, metadata));
+        }
+    }
+
+    /// Whose write it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Looks all series up; returns those that nobody knows. Each of them has to be [defined](Self::define), or it is
+    /// left out.
+    pub fn resolve(&mut self) -> Vec<RowIndex> {
+        let now_s = self.engine.now_s();
+        self.sort_rows(|_| true);
+        let mut unknown = Vec::new();
+        for (stripe, range) in self.stripes() {
+            let mut stripe = self.engine.head.stripe(stripe);
+            for &at in &self.columns.order[range] {
+                let row = &mut self.columns.rows[at as usize];
+                match stripe.find(row.hash) {
+                    Some(slot) => row.pin(slot, stripe.series_mut(slot), now_s),
+                    None => unknown.push(RowIndex(at)),
+                }
+            }
+        }
+        unknown.retain(|row| !self.resolve_alias(*row, now_s));
+        unknown
+    }
+
+    /// Gives an unknown series its identity: `labels` are those whose bytes had the row's hash.
+    ///
+    /// Reads the database if the series may be there already, so this is the slow path.
+    pub fn define(&mut self, row: RowIndex, labels: Labels) -> Result<(), HashCollision> {
+        let raw = self.columns.rows[row.0 as usize].hash;
+        let hash = self.tenant.hasher.hash(labels.as_bytes());
+        let series = self.engine.head.new_series(&self.tenant, hash, labels);
+        self.engine.check_collision(&series)?;
+        if raw != hash {
+            self.engine.head.remember_alias(raw, hash);
+        }
+        let now_s = self.engine.now_s();
+        let shard = self.engine.head.shards().of(hash);
+        let mut stripe = self.engine.head.stripe(self.engine.head.stripe_of(shard));
+        let slot = match stripe.find(hash) {
+            None => {
+                self.engine.counters.series_created.fetch_add(1, Ordering::Relaxed);
+                stripe.insert(series, self.engine.log().current_file())
+            }
+            Some(slot) if stripe.series(slot).labels == series.labels => slot,
+            Some(slot) => {
+                let existing = stripe.series(slot).labels.clone();
+                return Err(HashCollision { refused: series.labels, existing });
+            }
+        };
+        let row = &mut self.columns.rows[row.0 as usize];
+        row.hash = hash;
+        row.pin(slot, stripe.series_mut(slot), now_s);
+        Ok(())
+    }
+
+    /// Stores every series that is known or was defined, and answers when all of it is durable and visible.
+    ///
+    /// Runs to its end even if the caller no longer waits.
+    pub async fn commit(mut self) -> Result<Committed, WriteError> {
+        self.drop_unknown();
+        if self.columns.is_empty() {
+            return Ok(Committed::default());
+        }
+        let mut flight = self.submit()?;
+        let written = tokio::spawn(async move {
+            flight.durable().await?;
+            let committed = self.append();
+            // Only now: up to the watermark everything is in the head.
+            drop(flight);
+            Ok(committed)
+        });
+        written.await.map_err(|_| WriteError::Stopping)?
+    }
+
+    fn submit(&self) -> Result<Flight, WriteError> {
+        let mut encoder = self.engine.spare_encoder();
+        encoder.clear();
+        self.encode_samples(&mut encoder);
+        self.encode_rest(&mut encoder);
+        let flight = self.submit_encoded(&mut encoder);
+        self.engine.return_encoder(encoder);
+        flight
+    }
+
+    fn submit_encoded(&self, encoder: &mut RecordEncoder) -> Result<Flight, WriteError> {
+        let log = self.engine.log();
+        let mut file = log.current_file();
+        for _ in 0..FILE_CHANGES {
+            encoder.clear_definitions();
+            let defined = self.encode_definitions(encoder, file);
+            match log.submit(encoder.finish()?, file) {
+                Ok(flight) => {
+                    self.mark_defined(&defined, file);
+                    return Ok(flight);
+                }
+                Err(SubmitError::FileChanged { now, .. }) => file = now,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(WriteError::Busy)
+    }
+
+    fn encode_samples(&self, encoder: &mut RecordEncoder) {
+        let Columns { rows, order, timestamps, values, starts, .. } = &self.columns;
+        for row in order.iter().map(|&at| &rows[at as usize]) {
+            let (shard, reference) = (self.shard_of(row), self.reference(row));
+            for at in row.samples() {
+                let start_ms = starts.get(at).copied().unwrap_or(0);
+                let (timestamp_ms, value) = (timestamps[at], values[at]);
+                encoder.float(shard, &FloatSample { reference, timestamp_ms, start_ms, value });
+            }
+        }
+    }
+
+    /// Defines the series that `file` does not define yet; returns their rows.
+    fn encode_definitions(&self, encoder: &mut RecordEncoder, file: FileSeq) -> Vec<u32> {
+        let Columns { rows, order, .. } = &self.columns;
+        let undefined = order.iter().copied().filter(|&at| rows[at as usize].defined_in != file);
+        let undefined: Vec<u32> = undefined.collect();
+        for row in undefined.iter().map(|&at| &rows[at as usize]) {
+            let stripe = self.engine.head.stripe(self.stripe_of(row));
+            let series = stripe.series(row.slot);
+            let labels = (!series.labels_durable).then(|| series.labels.as_bytes());
+            encoder.define(self.reference(row), series.id, &self.tenant.id, labels);
+        }
+        undefined
+    }
+
+    fn encode_rest(&self, encoder: &mut RecordEncoder) {
+        let columns = &self.columns;
+        for (at, sample) in &columns.histograms {
+            let row = &columns.rows[*at as usize];
+            encoder.histogram(self.shard_of(row), self.reference(row), sample);
+        }
+        for (at, exemplar) in &columns.exemplars {
+            let row = &columns.rows[*at as usize];
+            let encoded = log::Exemplar {
+                reference: self.reference(row),
+                timestamp_ms: exemplar.timestamp_ms,
+                value: exemplar.value,
+                labels: exemplar.labels.as_bytes(),
+            };
+            encoder.exemplar(self.shard_of(row), &encoded);
+        }
+        for (family, metadata) in &columns.metadata {
+            encoder.metadata(&log::Metadata {
+                shard: self.engine.family_shard(&family.tenant, &family.family),
+                tenant: family.tenant.as_str(),
+                family: &family.family,
+                metric_type: metadata.metric_type.number(),
+                help: &metadata.help,
+                unit: &metadata.unit,
+            });
+        }
+    }
+
+    /// The series that `defined` names have their definitions in `file` now. Only after the record has its position:
+    /// a record without a definition must lie behind the one that has it.
+    fn mark_defined(&self, defined: &[u32], file: FileSeq) {
+        for row in defined.iter().map(|&at| &self.columns.rows[at as usize]) {
+            self.engine.head.stripe(self.stripe_of(row)).series_mut(row.slot).defined_in = file;
+        }
+    }
+
+    fn append(&mut self) -> Committed {
+        let now_s = self.engine.now_s();
+        let mut committed = Committed::default();
+        self.append_rest(&mut committed, now_s);
+        for (stripe, range) in self.stripes() {
+            let mut stripe = self.engine.head.stripe(stripe);
+            let Columns { rows, order, timestamps, values, starts, .. } = &mut self.columns;
+            for &at in &order[range] {
+                let row = &mut rows[at as usize];
+                for at in row.samples() {
+                    let start_ms = starts.get(at).copied().unwrap_or(0);
+                    stripe.append(row.slot, (timestamps[at], start_ms, values[at]), now_s);
+                }
+                committed.samples += u64::from(row.count);
+                row.unpin(&mut stripe);
+            }
+        }
+        self.engine.saw(self.columns.newest_ms);
+        let samples = committed.samples + committed.histograms;
+        self.engine.counters.samples.fetch_add(samples, Ordering::Relaxed);
+        committed
+    }
+
+    fn append_rest(&mut self, committed: &mut Committed, now_s: u32) {
+        for (at, sample) in std::mem::take(&mut self.columns.histograms) {
+            let row = &self.columns.rows[at as usize];
+            let mut stripe = self.engine.head.stripe(self.stripe_of(row));
+            stripe.append_histogram(row.slot, sample, now_s);
+            committed.histograms += 1;
+        }
+        for (at, mut exemplar) in std::mem::take(&mut self.columns.exemplars) {
+            let row = &self.columns.rows[at as usize];
+            let mut stripe = self.engine.head.stripe(self.stripe_of(row));
+            exemplar.id = stripe.series(row.slot).id;
+            stripe.push_exemplar(exemplar);
+            committed.exemplars += 1;
+        }
+        for (family, metadata) in std::mem::take(&mut self.columns.metadata) {
+            self.engine.put_metadata(family, metadata);
+        }
+    }
+
+    /// Leaves out the rows that nobody defined.
+    fn drop_unknown(&mut self) {
+        let Columns { rows, histograms, exemplars, .. } = &mut self.columns;
+        let known = |at: u32| rows[at as usize].slot != NO_SLOT;
+        histograms.retain(|(at, _)| known(*at));
+        exemplars.retain(|(at, _)| known(*at));
+        self.sort_rows(|row| row.slot != NO_SLOT);
+    }
+
+    /// Sorts the rows that `wanted` names by shard, and so by stripe too.
+    fn sort_rows(&mut self, wanted: impl Fn(&Row) -> bool) {
+        let shards = self.engine.head.shards();
+        let Columns { rows, order, .. } = &mut self.columns;
+        let mut ends = vec![0u32; shards.count() as usize + 1];
+        for row in rows.iter().filter(|row| wanted(row)) {
+            ends[usize::from(shards.of(row.hash).0) + 1] += 1;
+        }
+        for shard in 1..ends.len() {
+            ends[shard] += ends[shard - 1];
+        }
+        order.clear();
+        order.resize(*ends.last().expect("one more than shards") as usize, 0);
+        for (at, row) in (0u32..).zip(rows.iter()).filter(|(_, row)| wanted(row)) {
+            let place = &mut ends[usize::from(shards.of(row.hash).0)];
+            order[*place as usize] = at;
+            *place += 1;
+        }
+    }
+
+    /// The stripes that the rows fall into, with their ranges of the sorted order.
+    fn stripes(&self) -> Vec<(usize, Range<usize>)> {
+        let Columns { rows, order, .. } = &self.columns;
+        let mut at = 0;
+        order
+            .chunk_by(|a, b| {
+                self.stripe_of(&rows[*a as usize]) == self.stripe_of(&rows[*b as usize])
+            })
+            .map(|chunk| {
+                let range = at..at + chunk.len();
+                at = range.end;
+                (self.stripe_of(&rows[chunk[0] as usize]), range)
+            })
+            .collect()
+    }
+
+    fn resolve_alias(&mut self, row: RowIndex, now_s: u32) -> bool {
+        let row = &mut self.columns.rows[row.0 as usize];
+        let Some(hash) = self.engine.head.alias(row.hash) else { return false };
+        let shard = self.engine.head.shards().of(hash);
+        let mut stripe = self.engine.head.stripe(self.engine.head.stripe_of(shard));
+        let Some(slot) = stripe.find(hash) else { return false };
+        row.hash = hash;
+        row.pin(slot, stripe.series_mut(slot), now_s);
+        true
+    }
+
+    fn shard_of(&self, row: &Row) -> ShardId {
+        self.engine.head.shards().of(row.hash)
+    }
+
+    fn stripe_of(&self, row: &Row) -> usize {
+        self.engine.head.stripe_of(self.shard_of(row))
+    }
+
+    fn reference(&self, row: &Row) -> SeriesRef {
+        self.engine.head.reference(self.stripe_of(row), row.slot)
+    }
+}
+
+/// Lets go of the series that are pinned still, because the request failed, and of the memory.
+impl Drop for Write {
+    fn drop(&mut self) {
+        let mut columns = std::mem::take(&mut self.columns);
+        for row in columns.rows.iter_mut().filter(|row| row.slot != NO_SLOT) {
+            row.unpin(&mut self.engine.head.stripe(self.stripe_of(row)));
+        }
+        columns.clear();
+        self.engine.return_columns(columns);
+    }
+}
+
+impl Row {
+    #[inline]
+    fn pin(&mut self, slot: u32, series: &mut Series, now_s: u32) {
+        series.pins += 1;
+        series.touched_s = now_s;
+        self.slot = slot;
+        self.defined_in = series.defined_in;
+    }
+
+    #[inline]
+    fn unpin(&mut self, stripe: &mut Stripe) {
+        stripe.series_mut(self.slot).pins -= 1;
+        self.slot = NO_SLOT;
+    }
+
+    #[inline]
+    fn samples(&self) -> Range<usize> {
+        self.first as usize..(self.first + self.count) as usize
+    }
+}
+
+impl Columns {
+    /// Whether there is nothing to store.
+    fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.metadata.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.order.clear();
+        self.timestamps.clear();
+        self.values.clear();
+        self.starts.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata.clear();
+        self.newest_ms = 0;
+    }
+}
+
+fn index(length: usize) -> u32 {
+    u32::try_from(length).expect("a request is bounded far below 2^32 samples")
+}
