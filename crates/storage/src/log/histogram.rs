@@ -40,7 +40,9 @@ pub(super) fn put(out: &mut Vec<u8>, histogram: &Histogram) {
             put_varint(out, *zero_count);
             for buckets in [positive, negative] {
                 put_varint(out, buckets.len() as u64);
-                buckets.iter().for_each(|delta| put_signed(out, *delta));
+                for delta in buckets {
+                    put_signed(out, *delta);
+                }
             }
         }
         Buckets::Float { count, zero_count, positive, negative } => {
@@ -99,7 +101,9 @@ fn put_float(out: &mut Vec<u8>, value: f64) {
 
 fn put_floats(out: &mut Vec<u8>, values: &[f64]) {
     put_varint(out, values.len() as u64);
-    values.iter().for_each(|value| put_float(out, *value));
+    for value in values {
+        put_float(out, *value);
+    }
 }
 
 fn put_spans(out: &mut Vec<u8>, spans: &[Span]) {

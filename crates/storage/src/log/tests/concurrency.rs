@@ -43,7 +43,7 @@ fn send(log: &Log, sender: u32) {
 
 #[test]
 fn every_record_of_every_sender_is_there_once_and_every_file_stands_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     std::thread::scope(|scope| {
         for sender in 0..SENDERS {

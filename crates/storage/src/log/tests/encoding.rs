@@ -216,7 +216,9 @@ proptest! {
         put(&mut encoder, &Item::Float(1, 2, 3, 4, 5));
         put(&mut encoder, &Item::Define(1, [9; 16], "other", None));
         encoder.clear();
-        items.iter().for_each(|item| put(&mut encoder, item));
+        for item in &items {
+            put(&mut encoder, item);
+        }
         prop_assert_eq!(encoder.is_empty(), items.is_empty());
         let record = encoder.finish().unwrap();
         let view = RecordView::parse(Position(1), body(&record)).unwrap();
@@ -229,7 +231,7 @@ proptest! {
 
     #[test]
     fn a_body_of_any_bytes_reads_or_is_refused(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         super::super::fuzz::log_file(&body, dir.path());
     }
 }
@@ -284,7 +286,7 @@ fn a_definition_without_labels_takes_21_bytes() {
 
 #[test]
 fn mutated_files_never_panic() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     for value in [1.0, 2.0, 3.0] {
         write(&log, 5, value);

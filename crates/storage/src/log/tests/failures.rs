@@ -32,7 +32,7 @@ fn broken(point: FaultPoint, kind: io::ErrorKind, good: u32) -> LogOptions {
 
 /// Some records are answered until one fails; then nothing goes any more, and a new log has what was answered.
 fn fails_and_comes_back(options_: LogOptions, no_space: bool) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open_with(dir.path(), Checkpoints::default(), options_).unwrap();
     let mut answered = 0u32;
     let answer = |value| {
@@ -112,20 +112,21 @@ impl Faults for Gate {
 }
 
 /// A log whose writes wait, what lets one go, and what tells that one came.
-fn gated(dir: &Path, options: LogOptions) -> (Log, mpsc::Sender<()>, mpsc::Receiver<()>) {
+fn gated(dir: &Path, options: &LogOptions) -> (Log, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (let_go, gate) = mpsc::channel();
     let (came, comes) = mpsc::channel();
     let faults: Arc<dyn Faults> =
         Arc::new(Gate { let_go: Mutex::new(gate), came: Mutex::new(came) });
-    let options = LogOptions { faults: Some(faults), ..options };
+    let options = LogOptions { faults: Some(faults), ..options.clone() };
     (open_with(dir, Checkpoints::default(), options).unwrap().0, let_go, comes)
 }
 
 #[test]
 fn what_waits_is_bounded_and_goes_out_as_one_group() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let each = record(3, 1.0).file_bytes();
-    let (log, let_go, comes) = gated(dir.path(), LogOptions { queue_bytes: 3 * each, ..options() });
+    let (log, let_go, comes) =
+        gated(dir.path(), &LogOptions { queue_bytes: 3 * each, ..options() });
     let submit = || log.submit(record(3, 1.0), FileSeq(1));
     let first = submit().unwrap();
     comes.recv().unwrap();
@@ -143,8 +144,8 @@ fn what_waits_is_bounded_and_goes_out_as_one_group() {
 
 #[test]
 fn a_flight_that_is_given_up_holds_the_watermark_until_it_is_durable() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, let_go, comes) = gated(dir.path(), options());
+    let dir = scratch();
+    let (log, let_go, comes) = gated(dir.path(), &options());
     drop(log.submit(record(3, 1.0), FileSeq(1)).unwrap());
     comes.recv().unwrap();
     assert_eq!(log.watermark(), Position(0));
@@ -155,14 +156,16 @@ fn a_flight_that_is_given_up_holds_the_watermark_until_it_is_durable() {
 
 #[test]
 fn a_group_that_was_torn_is_cut_though_whole_records_follow() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, let_go, comes) = gated(dir.path(), options());
+    let dir = scratch();
+    let (log, let_go, comes) = gated(dir.path(), &options());
     let submit = |value| log.submit(record(3, value), FileSeq(1)).unwrap();
     let mut flights = vec![submit(1.0)];
     comes.recv().unwrap();
     flights.extend([submit(2.0), submit(3.0)]);
     drop(let_go);
-    flights.iter_mut().for_each(|flight| flight.wait_durable().unwrap());
+    for flight in &mut flights {
+        flight.wait_durable().unwrap();
+    }
     log.abandon();
     let each = record(3, 1.0).file_bytes();
     let image = Image::take(dir.path());
@@ -189,8 +192,8 @@ fn a_group_that_was_torn_is_cut_though_whole_records_follow() {
 
 #[test]
 fn abandoning_answers_those_who_wait() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, let_go, comes) = gated(dir.path(), options());
+    let dir = scratch();
+    let (log, let_go, comes) = gated(dir.path(), &options());
     let first = log.submit(record(3, 1.0), FileSeq(1)).unwrap();
     comes.recv().unwrap();
     let mut second = log.submit(record(3, 2.0), FileSeq(1)).unwrap();

@@ -23,7 +23,7 @@ fn each() -> usize {
 
 #[test]
 fn a_record_torn_at_any_byte_is_cut_and_all_before_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (all, _) = reopen(dir.path(), options()).unwrap();
     assert_eq!(all.len(), 9);
@@ -49,7 +49,7 @@ fn a_record_torn_at_any_byte_is_cut_and_all_before_is_kept() {
 
 #[test]
 fn a_log_goes_on_after_a_cut() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (path, bytes) = image.0.last().unwrap();
     fs::write(path, &bytes[..64 + 3 * each() - 5]).unwrap();
@@ -76,7 +76,7 @@ fn flips(dir: &Path, image: &Image, all: &[Held], last_group: std::ops::Range<us
             match reopen(dir, options()) {
                 Err(LogError::Damaged { file, offset, .. }) => {
                     assert_eq!(&file, path, "flipped at {at}");
-                    assert!(offset as usize <= at, "flipped at {at}, said {offset}");
+                    assert!(offset <= at as u64, "flipped at {at}, said {offset}");
                 }
                 Err(error) => panic!("flipped at {at}: {error}"),
                 Ok((held, recovery)) if held.len() == all.len() => {
@@ -95,7 +95,7 @@ fn flips(dir: &Path, image: &Image, all: &[Held], last_group: std::ops::Range<us
 
 #[test]
 fn a_flipped_bit_is_named_or_lies_in_the_last_record() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (all, _) = reopen(dir.path(), options()).unwrap();
     let last = 64 + 2 * each()..64 + 3 * each();
@@ -104,7 +104,7 @@ fn a_flipped_bit_is_named_or_lies_in_the_last_record() {
 
 #[test]
 fn after_closing_in_order_every_flipped_bit_in_a_record_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     crashed(dir.path());
     // Opening has set the end mark.
     let (all, _) = reopen(dir.path(), options()).unwrap();
@@ -114,7 +114,7 @@ fn after_closing_in_order_every_flipped_bit_in_a_record_is_named() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     fs::remove_file(&image.0[1].0).unwrap();
     let error = reopen(dir.path(), options()).unwrap_err();
@@ -133,7 +133,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn accepted_damage_is_skipped_and_counted() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (all, _) = reopen(dir.path(), options()).unwrap();
     let accepting = LogOptions { accept_loss: true, ..options() };
@@ -170,7 +170,7 @@ fn accepted_damage_is_skipped_and_counted() {
 
 #[test]
 fn a_file_that_never_had_a_record_is_removed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let unused = dir.path().join(format!("{:020}.log", 10));
     for bytes in [vec![], vec![0; 4096], image.0[0].1[..40].to_vec()] {
@@ -189,7 +189,7 @@ fn a_file_that_never_had_a_record_is_removed() {
 
 #[test]
 fn a_file_whose_first_group_was_torn_is_gone_on_from() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (path, bytes) = image.0.last().unwrap();
     fs::write(path, &bytes[..64 + 20]).unwrap();
@@ -203,7 +203,7 @@ fn a_file_whose_first_group_was_torn_is_gone_on_from() {
 
 #[test]
 fn a_newer_format_and_a_foreign_store_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (path, bytes) = &image.0[1];
     let mut newer = bytes.clone();
@@ -223,7 +223,7 @@ fn a_newer_format_and_a_foreign_store_are_refused() {
 
 #[test]
 fn records_that_a_checkpoint_needs_must_be_there() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let behind =
         |lowest, highest| Checkpoints { lowest: Position(lowest), highest: Position(highest) };
@@ -252,7 +252,7 @@ fn records_that_a_checkpoint_needs_must_be_there() {
 
 #[test]
 fn only_what_lies_after_the_lowest_checkpoint_is_to_be_replayed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     crashed(dir.path());
     let (log, recovery) = open_with(dir.path(), up_to(3), options()).unwrap();
     let first: Vec<_> = recovery.files.iter().map(|file| file.first.0).collect();
@@ -263,7 +263,7 @@ fn only_what_lies_after_the_lowest_checkpoint_is_to_be_replayed() {
 
 #[test]
 fn content_far_behind_the_end_is_damage() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let image = crashed(dir.path());
     let (path, bytes) = image.0.last().unwrap();
     let small_groups = LogOptions { group_bytes: 1024, ..options() };

@@ -6,8 +6,11 @@ use rangekeeper_model::{Day, WindowInDay};
 
 use super::*;
 
-/// Positions and values of the shard's samples, to the end of what is there.
-fn follow(tail: &mut Tail) -> Result<Vec<(u64, Vec<(SeriesId, f64)>)>, LogError> {
+/// A record's position, and the shard's samples in it.
+type Seen = (u64, Vec<(SeriesId, f64)>);
+
+/// Reads to the end of what is there.
+fn follow(tail: &mut Tail) -> Result<Vec<Seen>, LogError> {
     let mut seen = Vec::new();
     while let Some(record) = tail.next_record()? {
         let samples = record.floats()?.map(|s| s.map(|(id, s)| (id, s.value)));
@@ -17,13 +20,13 @@ fn follow(tail: &mut Tail) -> Result<Vec<(u64, Vec<(SeriesId, f64)>)>, LogError>
 }
 
 /// What shard 1 gets from `write(log, 6, value)`.
-fn of_shard_one(position: u64, value: f64) -> (u64, Vec<(SeriesId, f64)>) {
+fn of_shard_one(position: u64, value: f64) -> Seen {
     (position, vec![(series(1), value), (series(5), value)])
 }
 
 #[test]
 fn shows_one_shard_over_files_and_goes_on_where_it_was() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     write(&log, 6, 1.0);
     log.rotate().unwrap().wait().unwrap();
@@ -44,7 +47,7 @@ fn shows_one_shard_over_files_and_goes_on_where_it_was() {
 
 #[test]
 fn knows_series_that_were_defined_before_its_position() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     write(&log, 6, 1.0);
     let mut encoder = RecordEncoder::new();
@@ -66,7 +69,7 @@ fn knows_series_that_were_defined_before_its_position() {
 
 #[test]
 fn says_when_its_position_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     for value in [1.0, 2.0, 3.0] {
         write(&log, 6, value);
@@ -92,7 +95,7 @@ fn says_when_its_position_is_gone() {
 #[test]
 fn follows_a_log_that_is_written_meanwhile() {
     const RECORDS: u64 = 400;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let options = LogOptions { durability: Durability::Flush, ..options() };
     let (log, _) = open_with(dir.path(), Checkpoints::default(), options).unwrap();
     let log = Arc::new(log);

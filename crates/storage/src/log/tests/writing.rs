@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn positions_go_on_over_files_and_restarts() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, recovery) = open(dir.path());
     assert_eq!((recovery.last, log.watermark()), (Position(0), Position(0)));
     assert_eq!(write(&log, 3, 1.0), Position(1));
@@ -25,7 +25,7 @@ fn positions_go_on_over_files_and_restarts() {
 
 #[test]
 fn an_idle_log_holds_no_file_and_a_closed_one_no_unused_room() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     assert!(log_files(dir.path()).is_empty());
     write(&log, 3, 1.0);
@@ -39,7 +39,7 @@ fn an_idle_log_holds_no_file_and_a_closed_one_no_unused_room() {
 
 #[test]
 fn a_rotation_of_nothing_is_answered() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     let file = log.current_file();
     log.rotate().unwrap().wait().unwrap();
@@ -48,7 +48,7 @@ fn a_rotation_of_nothing_is_answered() {
 
 #[test]
 fn a_record_for_another_file_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     let before = log.current_file();
     write(&log, 3, 1.0);
@@ -63,7 +63,7 @@ fn a_record_for_another_file_comes_back() {
 
 #[test]
 fn a_full_file_makes_room_for_the_next() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     let mut written = 0;
     while log.current_file() == FileSeq(1) {
@@ -87,7 +87,7 @@ fn a_full_file_makes_room_for_the_next() {
 
 #[test]
 fn a_record_larger_than_a_file_gets_one_of_its_own() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     write(&log, 3, 1.0);
     let large = || record(20_000, 2.0);
@@ -108,7 +108,7 @@ fn a_record_larger_than_a_file_gets_one_of_its_own() {
 
 #[test]
 fn the_watermark_stays_below_what_is_in_flight() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     let mut flights: Vec<_> = (0..4)
         .map(|_| {
@@ -130,7 +130,7 @@ fn the_watermark_stays_below_what_is_in_flight() {
 
 #[tokio::test]
 async fn async_callers_are_answered() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     let mut flight = log.submit(record(3, 1.0), log.current_file()).unwrap();
     flight.durable().await.unwrap();
@@ -141,7 +141,7 @@ async fn async_callers_are_answered() {
 
 #[test]
 fn closed_files_below_a_checkpoint_are_deleted() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     for value in [1.0, 2.0, 3.0] {
         write(&log, 3, value);
@@ -168,7 +168,7 @@ fn closed_files_below_a_checkpoint_are_deleted() {
 
 #[test]
 fn unsynced_writing_syncs_when_asked_and_when_a_file_ends() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let options = LogOptions { durability: Durability::Flush, ..options() };
     let (log, _) = open_with(dir.path(), Checkpoints::default(), options.clone()).unwrap();
     write(&log, 3, 1.0);
@@ -182,7 +182,7 @@ fn unsynced_writing_syncs_when_asked_and_when_a_file_ends() {
 
 #[test]
 fn figures_add_up() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (log, _) = open(dir.path());
     for value in [1.0, 2.0, 3.0] {
         write(&log, 3, value);
