@@ -57,6 +57,18 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// The same message from another place on.
+    #[inline]
+    pub(crate) fn at(&self, at: usize) -> Self {
+        Self { at, ..*self }
+    }
+
+    /// The part of the message from `start` to `end`.
+    #[inline]
+    pub(crate) fn until(&self, start: usize, end: usize) -> Self {
+        Self::within(self.bytes, start, end)
+    }
+
     /// The rest of the message.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
@@ -104,12 +116,17 @@ impl<'a> Cursor<'a> {
         u32::try_from(key).map_err(|_| start.error(Fault::Key(key)))
     }
 
+    /// Lengths and references of one or two bytes are the usual ones.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
-        match self.peek() {
-            Some(byte) if byte < 0x80 => {
+        match *self.rest() {
+            [low, ..] if low < 0x80 => {
                 self.at += 1;
-                Ok(u64::from(byte))
+                Ok(u64::from(low))
+            }
+            [low, high, ..] if high < 0x80 => {
+                self.at += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
             }
             _ => self.long_varint(),
         }
@@ -142,6 +159,33 @@ impl<'a> Cursor<'a> {
             }
             _ => Err(before.error(Fault::Truncated)),
         }
+    }
+
+    /// Goes past all length-delimited fields from here on whose key is the one byte `key`.
+    #[inline]
+    pub(crate) fn skip_run(&mut self, key: u8) -> Result<(), DecodeError> {
+        let mut at = self.at;
+        // Nothing but the length just read decides where the next one lies: this chain is all that the loop waits for.
+        while let Some([found, length]) = self.bytes.get(at..).and_then(<[u8]>::first_chunk)
+            && *found == key
+            && *length < 0x80
+        {
+            at += 2 + usize::from(*length);
+        }
+        if at < self.bytes.len() && self.bytes[at] != key || at == self.bytes.len() {
+            self.at = at;
+            return Ok(());
+        }
+        self.skip_long_run(key)
+    }
+
+    /// The same where a length takes two bytes or more, or leads beyond the end.
+    fn skip_long_run(&mut self, key: u8) -> Result<(), DecodeError> {
+        while self.peek() == Some(key) {
+            self.at += 1;
+            self.skip_bytes()?;
+        }
+        Ok(())
     }
 
     /// The bytes of a length-delimited field.

@@ -73,7 +73,7 @@ fn walk_v1(data: &[u8]) -> Result<PlainRequest, DecodeError> {
                 request.metadata.push((entry.family.into_owned(), metadata));
             }
             v1::Entry::Series(series) => {
-                let labels = walked_labels(series.canonical(&mut bytes), &bytes)?;
+                let labels = walked_labels(series.canonical(&mut bytes))?;
                 if let (Some(labels), v1_run) = (&labels, series.labels()) {
                     check_run(labels, v1_run);
                 }
@@ -112,7 +112,7 @@ fn walk_v2(data: &[u8]) -> Result<PlainRequest, v2::RequestError> {
         };
         let histograms = series.histograms().map(|h| h.map(|h| plain_histogram(&h)));
         request.series.push(PlainSeries {
-            labels: walked_labels(series.canonical(&mut bytes), &bytes)?,
+            labels: walked_labels(series.canonical(&mut bytes))?,
             samples: series.samples().map(plain_sample).collect::<Result<_, _>>()?,
             histograms: histograms.collect::<Result<_, _>>()?,
             exemplars: series.exemplars().map(walked_exemplar).collect::<Result<_, _>>()?,
@@ -122,12 +122,9 @@ fn walk_v2(data: &[u8]) -> Result<PlainRequest, v2::RequestError> {
     Ok(request)
 }
 
-fn walked_labels(
-    outcome: Result<(), SeriesError>,
-    bytes: &[u8],
-) -> Result<Option<Labels>, DecodeError> {
+fn walked_labels(outcome: Result<&[u8], SeriesError>) -> Result<Option<Labels>, DecodeError> {
     match outcome {
-        Ok(()) => Ok(Some(Labels::from_canonical(bytes).expect("the walker says so"))),
+        Ok(bytes) => Ok(Some(Labels::from_canonical(bytes).expect("the walker says so"))),
         Err(SeriesError::Malformed(error)) => Err(error),
         Err(_) => Ok(None),
     }

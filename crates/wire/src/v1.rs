@@ -1,5 +1,8 @@
 //! Remote write 1.0, read where it lies: a walk over the bytes of a `WriteRequest` that copies and allocates nothing.
 
+#[cfg(test)]
+mod tests;
+
 use rangekeeper_model::HistogramSample;
 
 use crate::cursor::{BYTES, Cursor, fields, key};
@@ -82,10 +85,8 @@ impl<'a> Iterator for Entries<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
     message: Cursor<'a>,
-    /// The labels at the start.
-    run: &'a [u8],
-    /// What comes after them.
-    after_run: Cursor<'a>,
+    /// Where the labels at the start end and the rest begins.
+    run_end: usize,
     rest: Rest,
 }
 
@@ -104,22 +105,16 @@ impl<'a> Series<'a> {
     #[inline]
     fn walk(message: Cursor<'a>) -> Result<Self, DecodeError> {
         let mut at = message;
-        while at.peek() == Some(LABEL_BYTE) {
-            at.key()?;
-            at.skip_bytes()?;
-        }
-        let run = at.since(message.offset());
-        let after_run = at;
+        at.skip_run(LABEL_BYTE)?;
+        let run_end = at.offset();
         let mut rest = Rest::Samples;
         while !at.is_done() {
             match at.key()? {
-                SAMPLE => {
-                    at.skip_bytes()?;
-                }
+                SAMPLE => drop(at.skip_bytes()?),
                 other => rest = rest.with(other, &mut at)?,
             }
         }
-        Ok(Self { message, run, after_run, rest })
+        Ok(Self { message, run_end, rest })
     }
 
     /// The labels, as raw as they can be.
@@ -127,7 +122,9 @@ impl<'a> Series<'a> {
     pub fn labels(&self) -> RawLabels<'a> {
         match self.rest {
             Rest::Labels => RawLabels::Scattered,
-            Rest::Samples | Rest::More => RawLabels::Run(self.run),
+            Rest::Samples | Rest::More => {
+                RawLabels::Run(self.after_run().since(self.message.offset()))
+            }
         }
     }
 
@@ -136,16 +133,22 @@ impl<'a> Series<'a> {
         RawPairs::new(self.message).map(|pair| text_pair(pair?))
     }
 
-    /// Writes the canonical bytes of the labels over `out`: the slow way, for labels that are not known.
-    pub fn canonical(&self, out: &mut Vec<u8>) -> Result<(), SeriesError> {
+    /// The canonical bytes of the labels, written into `buffer`: the slow way, for labels that are not known.
+    pub fn canonical<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], SeriesError> {
         let mut pairs = RawPairs::new(self.message).collect::<Result<Vec<RawPair<'_>>, _>>()?;
-        canonicalize(&mut pairs, MetricName::Required, out)
+        canonicalize(&mut pairs, MetricName::Required, buffer)?;
+        Ok(buffer)
+    }
+
+    #[inline]
+    fn after_run(&self) -> Cursor<'a> {
+        self.message.at(self.run_end)
     }
 
     /// The float samples.
     #[inline]
     pub fn samples(&self) -> Samples<'a> {
-        Samples::new(self.after_run, sample::FIELDS_V1, 0)
+        Samples::new(self.after_run(), sample::FIELDS_V1, 0)
     }
 
     /// Whether there is nothing besides labels and float samples, so that nothing else need be asked for.
@@ -156,12 +159,12 @@ impl<'a> Series<'a> {
 
     /// The native histograms.
     pub fn histograms(&self) -> impl Iterator<Item = Result<HistogramSample, DecodeError>> + 'a {
-        Histograms::new(self.after_run, HISTOGRAMS, 0)
+        Histograms::new(self.after_run(), HISTOGRAMS, 0)
     }
 
     /// The exemplars.
     pub fn exemplars(&self) -> Exemplars<'a> {
-        Exemplars::new(self.after_run, EXEMPLARS, None)
+        Exemplars::new(self.after_run(), EXEMPLARS, None)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Remote write 2.0, read where it lies: a walk over the bytes of a `Request` that copies nothing but labels, which it
 //! renders from the symbols into a buffer.
 
+mod render;
 mod symbols;
+#[cfg(test)]
+mod tests;
 
 use rangekeeper_model::{ErrorClass, HistogramSample};
 
@@ -84,8 +87,18 @@ impl Place {
     }
 
     #[inline]
-    fn of<'a>(self, body: &'a [u8]) -> &'a [u8] {
+    fn of(self, body: &[u8]) -> &[u8] {
         &body[self.start as usize..self.end as usize]
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.start == self.end
     }
 }
 
@@ -155,10 +168,9 @@ impl<'a> Request<'a> {
 pub struct Series<'a> {
     message: Cursor<'a>,
     symbols: Symbols<'a>,
-    /// The references at the start.
-    run: Cursor<'a>,
-    /// What comes after them.
-    after_run: Cursor<'a>,
+    /// Where the packed references at the start begin and end; the rest comes after them.
+    run_start: usize,
+    run_end: usize,
     created_ms: i64,
     after_holds: Holds,
 }
@@ -175,14 +187,13 @@ impl<'a> Series<'a> {
     #[inline]
     fn walk(message: Cursor<'a>, symbols: Symbols<'a>) -> Result<Self, DecodeError> {
         let mut at = message;
-        let mut run = message;
-        run.finish();
+        let mut run_start = at.offset();
         if at.peek() == Some(PACKED_REFS_BYTE) {
             at.key()?;
-            run = at.message()?;
+            run_start = at.skip_bytes()?;
         }
-        let after_holds = Holds::default();
-        let mut series = Self { message, symbols, run, after_run: at, created_ms: 0, after_holds };
+        let (run_end, after_holds) = (at.offset(), Holds::default());
+        let mut series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
         while !at.is_done() {
             match at.key()? {
                 SAMPLE => drop(at.skip_bytes()?),
@@ -212,34 +223,42 @@ impl<'a> Series<'a> {
         at.skip_bytes().map(drop)
     }
 
-    /// Writes the canonical bytes of the labels over `out`: at once where the references come sorted by name, else
-    /// the slow way. Every rule for labels is checked here.
-    pub fn canonical(&self, out: &mut Vec<u8>) -> Result<(), SeriesError> {
-        if self.symbols.render_sorted(self.refs(), out)? {
-            return Ok(());
+    /// The canonical bytes of the labels, written into `buffer`: at once where the references come sorted by name, else
+    /// the slow way. Every rule for labels is checked here. The buffer keeps its greatest length.
+    #[inline]
+    pub fn canonical<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], SeriesError> {
+        match self.symbols.render_sorted(self.refs(), buffer)? {
+            Some(length) => Ok(&buffer[..length]),
+            None => self.canonical_by_sorting(buffer),
         }
-        self.canonical_by_sorting(out)
     }
 
     #[cold]
-    fn canonical_by_sorting(&self, out: &mut Vec<u8>) -> Result<(), SeriesError> {
+    fn canonical_by_sorting<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], SeriesError> {
         let mut pairs: Vec<RawPair<'a>> = Vec::new();
         self.symbols.resolve(self.message, &mut pairs)?;
-        canonicalize(&mut pairs, MetricName::Required, out)
+        canonicalize(&mut pairs, MetricName::Required, buffer)?;
+        Ok(buffer)
     }
 
+    #[inline]
     fn refs(&self) -> Refs<'a> {
-        let mut after = self.after_run;
+        let mut after = self.after_run();
         if !self.after_holds.refs {
             after.finish();
         }
-        Refs::new(self.run, after)
+        Refs::new(self.message.until(self.run_start, self.run_end), after)
+    }
+
+    #[inline]
+    fn after_run(&self) -> Cursor<'a> {
+        self.message.at(self.run_end)
     }
 
     /// The float samples; one without a start timestamp of its own has the series'.
     #[inline]
     pub fn samples(&self) -> Samples<'a> {
-        Samples::new(self.after_run, sample::FIELDS_V2, self.created_ms)
+        Samples::new(self.after_run(), sample::FIELDS_V2, self.created_ms)
     }
 
     /// Whether there are neither histograms nor exemplars, so that they need not be asked for.
@@ -250,12 +269,12 @@ impl<'a> Series<'a> {
 
     /// The native histograms; one without a start timestamp of its own has the series'.
     pub fn histograms(&self) -> impl Iterator<Item = Result<HistogramSample, DecodeError>> + 'a {
-        Histograms::new(self.after_run, HISTOGRAMS, self.created_ms)
+        Histograms::new(self.after_run(), HISTOGRAMS, self.created_ms)
     }
 
     /// The exemplars.
     pub fn exemplars(&self) -> Exemplars<'a> {
-        Exemplars::new(self.after_run, EXEMPLARS, Some(self.symbols))
+        Exemplars::new(self.after_run(), EXEMPLARS, Some(self.symbols))
     }
 
     /// The metadata of the series' metric, if the sender gave any.
@@ -264,7 +283,7 @@ impl<'a> Series<'a> {
             return Ok(None);
         }
         let (mut metadata, mut help_ref, mut unit_ref) = (Metadata::default(), 0, 0);
-        let mut messages = Messages::new(self.after_run, SERIES_METADATA);
+        let mut messages = Messages::new(self.after_run(), SERIES_METADATA);
         // A message that comes in pieces is the union of the pieces, as protobuf says.
         while let Some(piece) = messages.read_next(Ok) {
             let mut piece = piece?;

@@ -1,7 +1,8 @@
 //! The texts of a request and what refers to them.
 
-use rangekeeper_model::{METRIC_NAME, append_label};
+use rangekeeper_model::METRIC_NAME;
 
+use super::render::LabelWriter;
 use super::{PACKED_REFS, Place, REF, RequestError};
 use crate::cursor::Cursor;
 use crate::error::DecodeError;
@@ -10,10 +11,18 @@ use crate::labels::{RawPair, SeriesError};
 /// Error texts show this many references.
 const SHOWN_REFS: usize = 64;
 
+/// The whole of the metric name's label name, which has eight bytes.
+const METRIC_NAME_PREFIX: u64 = match METRIC_NAME.as_bytes().first_chunk::<8>() {
+    Some(name) => u64::from_be_bytes(*name),
+    None => panic!("the name of the metric name has eight bytes"),
+};
+
 /// Where the symbols lie.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     places: Vec<Place>,
+    /// The first eight bytes of each symbol: they mostly tell which of two comes first.
+    prefixes: Vec<u64>,
     /// Whether every symbol is UTF-8; where one is not, labels are checked one by one.
     all_text: bool,
 }
@@ -21,6 +30,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn clear(&mut self) {
         self.places.clear();
+        self.prefixes.clear();
     }
 
     #[inline]
@@ -40,7 +50,28 @@ impl Table {
         let ascii = body[first.start as usize..last.end as usize].is_ascii();
         let is_text = |place: &Place| str::from_utf8(place.of(body)).is_ok();
         self.all_text = ascii || self.places.iter().all(is_text);
+        self.prefixes.extend(self.places.iter().map(|place| prefix(body, *place)));
         Ok(())
+    }
+}
+
+/// The first eight bytes of a symbol as a number, zeros where it is shorter: of two symbols whose numbers differ, the
+/// one with the lesser number comes first.
+#[inline]
+fn prefix(body: &[u8], place: Place) -> u64 {
+    let symbol = place.of(body);
+    let ahead = body[place.start as usize..].first_chunk::<8>();
+    match (symbol.first_chunk::<8>(), ahead) {
+        (Some(whole), _) => u64::from_be_bytes(*whole),
+        (None, Some(ahead)) => {
+            let foreign = u64::MAX >> (8 * symbol.len());
+            u64::from_be_bytes(*ahead) & !foreign
+        }
+        (None, None) => {
+            let mut padded = [0; 8];
+            padded[..symbol.len()].copy_from_slice(symbol);
+            u64::from_be_bytes(padded)
+        }
     }
 }
 
@@ -63,35 +94,42 @@ impl<'a> Symbols<'a> {
     /// The symbol, if there is one.
     #[inline]
     pub(super) fn bytes(&self, reference: u32) -> Option<&'a [u8]> {
-        Some(self.table.places.get(reference as usize)?.of(self.body))
+        Some(self.place(reference)?.of(self.body))
     }
 
-    /// Writes the canonical bytes of labels that come sorted and are in order in every other way. Says `false` where
-    /// they are not: then what is in `out` means nothing.
+    #[inline]
+    fn place(&self, reference: u32) -> Option<Place> {
+        self.table.places.get(reference as usize).copied()
+    }
+
+    /// Writes the canonical bytes of labels that come sorted and are in order in every other way to the front of
+    /// `buffer`, and returns their length. Of other labels it makes nothing.
     #[inline]
     pub(super) fn render_sorted(
         &self,
         mut refs: Refs<'a>,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, DecodeError> {
-        out.clear();
-        let mut previous: &[u8] = &[];
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<usize>, DecodeError> {
+        let mut writer = LabelWriter::new(self.body, buffer);
+        let (mut previous, mut previous_prefix) = (Place { start: 0, end: 0 }, 0);
         let mut has_metric_name = false;
-        while let Some(name) = refs.next()? {
-            let Some(value) = refs.next()? else { return Ok(false) };
-            let (Some(name), Some(value)) = (self.bytes(name), self.bytes(value)) else {
-                return Ok(false);
+        while let Some(name_ref) = refs.next()? {
+            let Some(value_ref) = refs.next()? else { return Ok(None) };
+            let (Some(name), Some(value)) = (self.place(name_ref), self.place(value_ref)) else {
+                return Ok(None);
             };
-            if name <= previous {
-                return Ok(false);
+            let prefix = self.table.prefixes[name_ref as usize];
+            let rises = prefix > previous_prefix
+                || prefix == previous_prefix && name.of(self.body) > previous.of(self.body);
+            if !rises {
+                return Ok(None);
             }
-            if !has_metric_name {
-                has_metric_name = name == METRIC_NAME.as_bytes() && !value.is_empty();
-            }
-            append_label(out, name, value);
-            previous = name;
+            let is_metric_name = prefix == METRIC_NAME_PREFIX && name.len() == METRIC_NAME.len();
+            has_metric_name |= is_metric_name && !value.is_empty();
+            writer.write(name, value);
+            (previous, previous_prefix) = (name, prefix);
         }
-        Ok(has_metric_name && self.table.all_text)
+        Ok((has_metric_name && self.table.all_text).then(|| writer.finish()))
     }
 
     /// The labels that `message` refers to in its field 1, in the order of the references.
