@@ -96,7 +96,9 @@ fn a_line_is_no_longer_than_the_page() {
     let mut wrong = Vec::new();
     for file in rust().iter().filter(|file| !file.is_table()) {
         for (number, line) in file.text.lines().enumerate() {
-            if line.chars().count() > LINE_LIMIT {
+            // A picture of bytes would be another picture if it were broken.
+            let is_picture = line.contains(['│', '─']);
+            if line.chars().count() > LINE_LIMIT && !is_picture {
                 wrong.push(format!("{}:{}", file.path, number + 1));
             }
         }
