@@ -100,7 +100,9 @@ fn allocated(descriptor: c_int, mode: c_int, offset: off64_t, length: off64_t) {
 
 /// Replaces functions of the C library: `name(arguments) -> result, then what is noted`.
 macro_rules! replace {
-    ($($name:ident($($argument:ident: $kind:ty),*) -> $result:ty, |$outcome:ident| $note:expr;)*) => {
+    ($(
+        $name:ident($($argument:ident: $kind:ty),*) -> $result:ty, |$outcome:ident| $note:expr;
+    )*) => {
         $(
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name($($argument: $kind),*) -> $result {

@@ -51,8 +51,8 @@ struct Shared {
     ledgers: Vec<Mutex<Ledger>>,
 }
 
-/// The seed of a random test: a new one each time, unless `RANGEKEEPER_SEED` repeats a run. Printed,
-/// so that it can be repeated.
+/// The seed of a random test: a new one each time, unless `RANGEKEEPER_SEED` repeats a run. It is
+/// printed, so that it can be repeated.
 pub fn seed() -> u64 {
     let given = std::env::var("RANGEKEEPER_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));

@@ -1,6 +1,6 @@
-//! `make compare`: the node beside today's peers, on the same machine, the same data and in the same
-//! run, and one table of what each of them needed. Everything that was started is stopped at the
-//! end; the load itself is kept in the cache folder, outside of the repository.
+//! `make compare`: the node beside today's peers, on the same machine, with the same data and in
+//! the same run, and one table of what each of them needed. Everything that was started is stopped
+//! at the end; the load itself is kept in the cache folder, outside of the repository.
 
 use std::path::PathBuf;
 
