@@ -155,14 +155,14 @@ impl Annotations {
     pub fn add(&mut self, annotation: &Annotation, span: Span) {
         let extent = match annotation {
             Annotation::OverlappingStart { .. } => Extent::Occurrences(1),
-            Annotation::ForcedMonotonicity { lowest_bound, highest_bound, most, time_ms, .. } => {
-                Extent::Buckets {
-                    bounds: (*lowest_bound, *highest_bound),
-                    most: *most,
-                    times_ms: (*time_ms, *time_ms),
-                    samples: 1,
-                }
-            }
+            Annotation::ForcedMonotonicity {
+                lowest_bound, highest_bound, most, time_ms, ..
+            } => Extent::Buckets {
+                bounds: (*lowest_bound, *highest_bound),
+                most: *most,
+                times_ms: (*time_ms, *time_ms),
+                samples: 1,
+            },
             _ => Extent::None,
         };
         let text = annotation.to_string();
@@ -278,7 +278,9 @@ mod tests {
         let rendered = notes.render("a\n\nb", 0);
         assert_eq!(
             rendered.warnings,
-            ["PromQL warning: sort is ineffective for range queries since results are always ordered by labels (3:1)"]
+            [
+                "PromQL warning: sort is ineffective for range queries since results are always ordered by labels (3:1)"
+            ]
         );
     }
 

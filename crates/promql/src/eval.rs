@@ -176,8 +176,7 @@ impl Engine {
         }
         let evaluator = Evaluator::new(&self.options, source, query);
         let mut notes = Annotations::default();
-        let value =
-            self.options.pool.install(|| answer(&evaluator, query, &expr, &mut notes))?;
+        let value = self.options.pool.install(|| answer(&evaluator, query, &expr, &mut notes))?;
         Ok(Answer { value, annotations: notes, stats: evaluator.stats() })
     }
 }

@@ -12,6 +12,7 @@ pub mod fuzz;
 mod lexer;
 mod parser;
 mod printer;
+pub mod script;
 pub mod series_description;
 pub mod source;
 pub mod value;

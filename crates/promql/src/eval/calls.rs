@@ -88,9 +88,9 @@ impl Evaluator<'_> {
     ) -> Result<Vector, EvalError> {
         let Some(arg) = call.args.first() else {
             // A date function without an argument is about the time of the step.
-            let values = steps.times().map(|time_ms| {
-                dates::part(call.function, time_ms.div_euclid(1000) as f64)
-            });
+            let values = steps
+                .times()
+                .map(|time_ms| dates::part(call.function, time_ms.div_euclid(1000) as f64));
             let row = Row::of_values(Labels::empty(), values.collect());
             return self.hold(vec![row], steps);
         };

@@ -1,7 +1,7 @@
 //! `count_values`: how often each value occurs.
 
 use hashbrown::HashMap;
-use rangekeeper_model::{Labels, LabelsBuilder, go_quote};
+use rangekeeper_model::{Labels, LabelsBuilder};
 
 use super::column::{Row, Vector, is_absent};
 use super::error::EvalError;
@@ -11,6 +11,7 @@ use super::label_functions::label_name;
 use super::steps::Steps;
 use crate::annotations::Annotations;
 use crate::ast::{Aggregate, Expr};
+use crate::printer::quote_bytes;
 
 impl Evaluator<'_> {
     /// `count_values`: of each group a series a value, which counts the members that have it.
@@ -24,7 +25,7 @@ impl Evaluator<'_> {
             unreachable!("the checker lets only texts in here");
         };
         let Some(value_label) = label_name(&text.bytes) else {
-            let quoted = go_quote(&String::from_utf8_lossy(&text.bytes));
+            let quoted = quote_bytes(&text.bytes);
             return Err(EvalError::argument(format!("invalid label name {quoted}")));
         };
         let also = (!aggregate.without).then_some(value_label);

@@ -216,11 +216,7 @@ impl<'q> Evaluator<'q> {
         })
     }
 
-    fn negated(
-        &self,
-        value: Evaluated,
-        notes: &mut Annotations,
-    ) -> Result<Evaluated, EvalError> {
+    fn negated(&self, value: Evaluated, notes: &mut Annotations) -> Result<Evaluated, EvalError> {
         match value {
             Evaluated::Scalar(mut values) => {
                 values.iter_mut().for_each(|value| *value = -*value);

@@ -156,14 +156,16 @@ fn border_values(
 }
 
 /// The samples at the borders: the last at or before the left one (or the first of all), and the last of all, which
-/// for `smoothed` is the first at or after the right one. `None` if all samples lie before the range.
+/// for `smoothed` is the first at or after the right one. `None` if all samples lie before the range, or after it.
 fn border_samples(window: &Window<'_>, smoothed: bool) -> Option<(usize, usize)> {
     let mut last = window.timestamps.len().checked_sub(1)?;
     let first = first_anchored(window);
     if smoothed {
         last = window.timestamps[..last].partition_point(|t| *t < window.to_ms);
     }
-    (window.timestamps[last] > window.from_ms).then_some((first, last))
+    let touches = window.timestamps[last] > window.from_ms
+        && (!smoothed || window.timestamps[first] <= window.to_ms);
+    touches.then_some((first, last))
 }
 
 /// The last sample at or before the left border, or the first of all.

@@ -22,12 +22,14 @@ use crate::ast::{Call, Expr};
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 /// The info metric where none is named.
 const TARGET_INFO: &str = "target_info";
+/// The info metrics where only such are named that are none.
+const ANY_INFO: &str = ".+_info";
 
 /// What the second argument says.
 struct Wanted {
     /// Conditions on the info metric's name.
     names: Vec<Matcher>,
-    /// Whether series of these names are left as they are: not where the name is only the default beside an argument.
+    /// Whether series of these names are left as they are: not where the argument only says which they are not.
     ignores_by_name: bool,
     /// Conditions on other labels, which are also the only labels added, if there are any.
     labels: Vec<Matcher>,
@@ -43,9 +45,12 @@ impl Wanted {
         let matchers = selector.map_or(&[][..], |selector| &selector.matchers);
         let (mut names, labels): (Vec<_>, Vec<_>) =
             matchers.iter().cloned().partition(|matcher| matcher.name() == METRIC_NAME);
-        let ignores_by_name = !names.is_empty() || selector.is_none();
+        let names_some = names.iter().any(|m| matches!(m.op(), MatchOp::Equal | MatchOp::Regex));
+        let ignores_by_name = names_some || selector.is_none();
         if names.is_empty() {
             names.push(matcher(MatchOp::Equal, METRIC_NAME, TARGET_INFO)?);
+        } else if !names_some {
+            names.push(matcher(MatchOp::Regex, METRIC_NAME, ANY_INFO)?);
         }
         Ok(Self { names, ignores_by_name, labels })
     }
@@ -192,7 +197,8 @@ fn describe(
             info.extend(newest(candidates, step)?);
         }
         let same = |(before, _): &(Vec<&Row>, _)| {
-            before.len() == info.len() && before.iter().zip(&info).all(|(a, b)| std::ptr::eq(*a, *b))
+            before.len() == info.len()
+                && before.iter().zip(&info).all(|(a, b)| std::ptr::eq(*a, *b))
         };
         let place = match before.as_ref().filter(|before| same(before)) {
             Some((_, place)) => *place,

@@ -242,8 +242,7 @@ impl Match<'_> {
         if self.binary.return_bool && !self.delayed_name_removal {
             row.labels = without_metadata(&row.labels);
         }
-        row.drop_name =
-            self.delayed_name_removal && (self.binary.return_bool || many_drops_name);
+        row.drop_name = self.delayed_name_removal && (self.binary.return_bool || many_drops_name);
         row
     }
 

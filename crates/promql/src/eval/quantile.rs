@@ -182,7 +182,10 @@ mod tests {
     use super::*;
 
     fn buckets(pairs: &[(f64, f64)]) -> Vec<Bucket> {
-        pairs.iter().map(|(upper_bound, count)| Bucket { upper_bound: *upper_bound, count: *count }).collect()
+        pairs
+            .iter()
+            .map(|(upper_bound, count)| Bucket { upper_bound: *upper_bound, count: *count })
+            .collect()
     }
 
     #[test]

@@ -98,10 +98,11 @@ impl Series<'_> {
     fn fill(&self, scratch: &mut Scratch, out: &mut Output<'_>) {
         let call = self.call;
         match call.function {
-            Function::Rate | Function::Increase | Function::Delta => self.changes_over(scratch, out),
+            Function::Rate | Function::Increase | Function::Delta => {
+                self.changes_over(scratch, out)
+            }
             Function::Changes | Function::Resets => self.count_events(scratch, out),
-            Function::Irate => self.of_floats(out, |w, _| instant_change(w, true, call.starts)),
-            Function::Idelta => self.of_floats(out, |w, _| instant_change(w, false, call.starts)),
+            Function::Irate | Function::Idelta => self.last_changes(out),
             Function::SumOverTime => self.of_floats(out, |w, _| float_sums::sum_of(w.values)),
             Function::AvgOverTime => self.of_floats(out, |w, _| float_sums::mean_of(w.values)),
             Function::FirstOverTime => self.border_samples(out, Side::First),
@@ -168,6 +169,25 @@ impl Series<'_> {
         });
     }
 
+    /// `irate` and `idelta`: the last two samples of each range are all that matters.
+    fn last_changes(&self, out: &mut Output<'_>) {
+        let is_rate = self.call.function == Function::Irate;
+        self.ranges.each(self.samples, self.steps, |step, window| {
+            let newest_histogram = window.histograms.last().map(|sample| sample.timestamp_ms);
+            let before_last = window.values.len().checked_sub(2).map(|at| window.timestamps[at]);
+            match newest_histogram {
+                Some(newest) if before_last.is_none_or(|before| newest > before) => {
+                    // A histogram is among the last two, and a float may be the other.
+                    let older = window.histograms.len().checked_sub(2);
+                    let older = older.map(|at| window.histograms[at].timestamp_ms);
+                    let last_float = window.timestamps.last().copied();
+                    out.findings.mixed |= last_float > older;
+                }
+                _ => out.values[step] = instant_change(window, is_rate, self.call.starts),
+            }
+        });
+    }
+
     /// A value for each range that has floats, whatever else it has.
     fn ignoring(&self, out: &mut Output<'_>, mut value: impl FnMut(&Window<'_>, usize) -> f64) {
         self.ranges.each(self.samples, self.steps, |step, window| {
@@ -208,8 +228,7 @@ impl Series<'_> {
             });
             match (histogram, side) {
                 (Some(sample), _) => {
-                    let column =
-                        out.histograms.get_or_insert_with(|| vec![None; self.steps.count]);
+                    let column = out.histograms.get_or_insert_with(|| vec![None; self.steps.count]);
                     column[step] = Some(Arc::clone(&sample.histogram));
                 }
                 (None, Side::First) => out.values[step] = window.values[0],
@@ -311,29 +330,23 @@ impl Series<'_> {
     /// `changes` and `resets` of ranges that hold histograms too: another kind of sample is one.
     fn count_mixed_events(&self, out: &mut Output<'_>) {
         let function = self.call.function;
+        let mut samples: Vec<(i64, Kind<'_>)> = Vec::new();
         self.ranges.each(self.samples, self.steps, |step, window| {
-            let Some(from) = self.first_counted(window) else { return };
-            let (mut float, mut histogram, mut events) = (from, 0, 0.0);
-            let mut before: Option<Kind<'_>> = None;
-            while float < window.values.len() || histogram < window.histograms.len() {
-                let float_ms = window.timestamps.get(float).copied().unwrap_or(i64::MAX);
-                let next = window.histograms.get(histogram);
-                let current = match next.filter(|sample| sample.timestamp_ms < float_ms) {
-                    Some(sample) => {
-                        histogram += 1;
-                        Kind::Histogram(&sample.histogram)
-                    }
-                    None => {
-                        float += 1;
-                        Kind::Float(window.values[float - 1])
-                    }
-                };
-                if before.is_some_and(|before| before.is_event_to(current, function)) {
-                    events += 1.0;
-                }
-                before = Some(current);
+            samples.clear();
+            let floats = window.timestamps.iter().zip(window.values);
+            samples.extend(floats.map(|(time_ms, value)| (*time_ms, Kind::Float(*value))));
+            let first = window.offset_of_histograms;
+            let histograms = &self.samples.histograms[first..first + window.histograms.len()];
+            samples
+                .extend(histograms.iter().map(|s| (s.timestamp_ms, Kind::Histogram(&s.histogram))));
+            samples.sort_by_key(|(time_ms, _)| *time_ms);
+            let in_range = samples.partition_point(|(time_ms, _)| *time_ms <= window.from_ms);
+            if in_range == samples.len() {
+                return;
             }
-            out.values[step] = events;
+            let pairs = samples[in_range.saturating_sub(1)..].windows(2);
+            let events = pairs.filter(|pair| pair[0].1.is_event_to(pair[1].1, function));
+            out.values[step] = events.count() as f64;
         });
     }
 }
@@ -382,8 +395,8 @@ fn instant_change(window: &Window<'_>, is_rate: bool, starts: bool) -> f64 {
         return value - before;
     }
     let knows_starts = starts && !window.starts.is_empty();
-    let is_reset = value < before
-        || (knows_starts && is_start_reset(window.timestamps, window.starts, last));
+    let is_reset =
+        value < before || (knows_starts && is_start_reset(window.timestamps, window.starts, last));
     let change = if is_reset { value } else { value - before };
     change / seconds(window.timestamps[last] - window.timestamps[last - 1])
 }
@@ -422,8 +435,11 @@ fn extreme(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> usize {
     best
 }
 
-/// The median of the distances from the median.
+/// The median of the distances from the median; NaN if any value is.
 fn median_deviation(values: &[f64], sorted: &mut Vec<f64>) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     sorted.clear();
     sorted.extend_from_slice(values);
     let median = quantile::of_values(0.5, sorted);

@@ -21,9 +21,7 @@ impl Evaluator<'_> {
         let grouping = Grouping::of_matching(matching);
         let mut numbers = GroupNumbers::default();
         let mut groups_of = |rows: &[Row]| -> Vec<usize> {
-            let number = |row: &Row| {
-                numbers.number(|key| grouping.key(&row.labels, false, key)).0
-            };
+            let number = |row: &Row| numbers.number(|key| grouping.key(&row.labels, false, key)).0;
             rows.iter().map(number).collect()
         };
         let (left_groups, right_groups) = (groups_of(&left.rows), groups_of(&right.rows));

@@ -106,8 +106,7 @@ impl Evaluator<'_> {
         notes: &mut Annotations,
     ) -> Result<RangeVector, EvalError> {
         let reference = self.reference(subquery.at, subquery.offset.ms);
-        let ranges =
-            Ranges { reference, range_ms: subquery.range.ms, before_ms: 0, after_ms: 0 };
+        let ranges = Ranges { reference, range_ms: subquery.range.ms, before_ms: 0, after_ms: 0 };
         let step_ms = match &subquery.step {
             Some(step) if step.ms > 0 => step.ms,
             _ => self.options.default_subquery_step_ms,

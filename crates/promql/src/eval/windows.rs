@@ -47,6 +47,8 @@ pub(crate) struct Window<'a> {
     pub histograms: &'a [HistogramSample],
     /// Index of the first float among those of the series.
     pub offset: usize,
+    /// Index of the first histogram among those of the series.
+    pub offset_of_histograms: usize,
     /// The range begins after this time, whatever earlier samples are given.
     pub from_ms: i64,
     /// The last time of the range.
@@ -125,6 +127,7 @@ impl<'a> Window<'a> {
             starts: if starts.is_empty() { &[] } else { &starts[range] },
             histograms: &samples.histograms[histograms.first..histograms.end],
             offset: floats.first,
+            offset_of_histograms: histograms.first,
             from_ms,
             to_ms,
             step_ms,

@@ -112,10 +112,8 @@ impl Evaluator<'_> {
             (Leaf::Newest(lookback), lookback.time_range(steps))
         };
         let set = self.select(&selector.matchers, range)?;
-        let naming = Naming {
-            drops: told != Told::Value,
-            ..Naming::of_selector(&selector.matchers)
-        };
+        let naming =
+            Naming { drops: told != Told::Value, ..Naming::of_selector(&selector.matchers) };
         Ok(Pipeline { set, leaf, maps: Vec::new(), steps, naming })
     }
 
@@ -229,7 +227,8 @@ fn refuse_border(function: Function, range: &Expr) -> Result<(), EvalError> {
     let refused = |modifier: &str, safe: &[Function]| {
         let names: Vec<_> = safe.iter().map(|function| function.name()).collect();
         let names = names.join(", ");
-        let text = format!("{modifier} modifier can only be used with: {names} - not with {function}");
+        let text =
+            format!("{modifier} modifier can only be used with: {names} - not with {function}");
         Err(EvalError::argument(text))
     };
     if matrix.selector.anchored && !anchored_safe.contains(&function) {
@@ -250,4 +249,3 @@ fn check_factors(args: &[Vec<f64>]) -> Result<(), EvalError> {
     }
     Ok(())
 }
-
