@@ -79,7 +79,7 @@ demo: all tools ## A real Prometheus scrapes and writes; both answer twenty quer
 
 .PHONY: peers
 peers: ## Fetch today's Prometheus and VictoriaMetrics into .peers, uninstalled
-	@$(SYSTEM)/unpack.sh .peers sid prometheus victoria-metrics
+	@$(SYSTEM)/unpack.sh .peers sid prometheus promtool victoria-metrics
 
 .PHONY: compare
 compare: all ## Measure the node beside its peers, all in one run
