@@ -186,15 +186,12 @@ impl Annotations {
     }
 
     fn insert(&mut self, mut note: Note) {
-        match self.by_text.get(&note.text) {
-            Some(at) => {
-                note.extent = self.notes[*at].extent.joined(note.extent);
-                self.notes[*at] = note;
-            }
-            None => {
-                self.by_text.insert(note.text.clone(), self.notes.len());
-                self.notes.push(note);
-            }
+        if let Some(at) = self.by_text.get(&note.text) {
+            note.extent = self.notes[*at].extent.joined(note.extent);
+            self.notes[*at] = note;
+        } else {
+            self.by_text.insert(note.text.clone(), self.notes.len());
+            self.notes.push(note);
         }
     }
 

@@ -4,6 +4,14 @@
 //! one series ([`pipeline`]) run in parallel over the series, on the caller's threads, and an aggregation above them
 //! folds each column as it comes: its inputs never exist at once. Everything else works on whole vectors ([`column`]).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "arithmetic over times and values, as the language defines it"
+)]
+
 mod absence;
 mod accumulators;
 mod aggregation;

@@ -3,6 +3,12 @@
 //! The form is that of Prometheus' own `promqltest` files, so theirs run here. Each query is asked several times, as
 //! theirs are: at its time, as the middle of a range query, and with its selectors pinned by `@` at other times.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "scripts are small"
+)]
+
 mod expected;
 mod reader;
 mod rerun;

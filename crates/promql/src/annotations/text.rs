@@ -80,8 +80,9 @@ fn for_metric(f: &mut fmt::Formatter<'_>, metric: Option<&str>) -> fmt::Result {
 pub(super) fn line_and_column(query: &str, span: Span) -> String {
     let start = (span.start as usize).min(query.len());
     let before = &query.as_bytes()[..start];
-    let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-    let column = 1 + before.iter().rev().take_while(|b| **b != b'\n').count();
+    let last_line = before.split(|b| *b == b'\n').next_back().unwrap_or_default();
+    let line = before.split(|b| *b == b'\n').count();
+    let column = 1 + last_line.len();
     format!("{line}:{column}")
 }
 

@@ -5,6 +5,7 @@ use rangekeeper_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use super::column::{ABSENT, Row, Vector};
 use super::error::EvalError;
 use super::evaluator::Evaluator;
+use super::pipeline::is_pipeline;
 use super::steps::Steps;
 use crate::annotations::Annotations;
 use crate::ast::{Call, Expr};
@@ -22,31 +23,28 @@ impl Evaluator<'_> {
         let mut present = vec![false; steps.count];
         let pipeline = if call.function == Function::AbsentOverTime {
             Some(self.range_pipeline(call, steps, notes)?)
-        } else if self.is_pipeline(arg) {
+        } else if is_pipeline(arg) {
             Some(self.pipeline(arg, steps, notes)?)
         } else {
             None
         };
-        match pipeline {
-            Some(pipeline) => {
-                let parts = pipeline.fold(self, |pipeline, range, worker| {
-                    let mut present = vec![false; steps.count];
-                    for index in range {
-                        if pipeline.make(self, index, worker)? {
-                            mark(&mut present, &worker.row);
-                        }
+        if let Some(pipeline) = pipeline {
+            let parts = pipeline.fold(self, |pipeline, range, worker| {
+                let mut present = vec![false; steps.count];
+                for index in range {
+                    if pipeline.make(self, index, worker)? {
+                        mark(&mut present, &worker.row);
                     }
-                    Ok(present)
-                })?;
-                for (part, part_notes) in parts {
-                    notes.merge(part_notes);
-                    present.iter_mut().zip(part).for_each(|(all, part)| *all |= part);
                 }
+                Ok(present)
+            })?;
+            for (part, part_notes) in parts {
+                notes.merge(part_notes);
+                present.iter_mut().zip(part).for_each(|(all, part)| *all |= part);
             }
-            None => {
-                let vector = self.vector(arg, steps, notes)?;
-                vector.rows.iter().for_each(|row| mark(&mut present, row));
-            }
+        } else {
+            let vector = self.vector(arg, steps, notes)?;
+            vector.rows.iter().for_each(|row| mark(&mut present, row));
         }
         let values = present.iter().map(|present| if *present { ABSENT } else { 1.0 }).collect();
         let row = Row::of_values(labels_of_absence(arg), values);

@@ -12,7 +12,7 @@ use super::column::{Row, Vector, is_absent};
 use super::error::EvalError;
 use super::evaluator::Evaluator;
 use super::grouping::{GroupNumbers, Grouping};
-use super::pipeline::{Pipeline, Worker};
+use super::pipeline::{Pipeline, Worker, is_pipeline};
 use super::steps::Steps;
 use crate::annotations::{Annotation, Annotations};
 use crate::ast::{Aggregate, AggregateOp, Expr};
@@ -29,12 +29,12 @@ enum OnHistogram {
 }
 
 /// One group: its first series, and what it holds at each step.
-struct Cells<A> {
+struct Held<A> {
     /// Index of the first series or row of the group.
     first: usize,
     /// Whether the names of its series are to go.
     drop_name: bool,
-    cells: Vec<A>,
+    steps: Vec<A>,
     /// Steps at which a histogram came, for those that do not mix.
     histograms: Vec<bool>,
 }
@@ -44,7 +44,7 @@ struct Groups<A> {
     steps: Steps,
     on_histogram: OnHistogram,
     numbers: GroupNumbers,
-    groups: Vec<Cells<A>>,
+    held: Vec<Held<A>>,
     ignored_histogram: bool,
 }
 
@@ -54,7 +54,7 @@ impl<A: Accumulator> Groups<A> {
             steps,
             on_histogram,
             numbers: GroupNumbers::default(),
-            groups: Vec::new(),
+            held: Vec::new(),
             ignored_histogram: false,
         }
     }
@@ -69,16 +69,16 @@ impl<A: Accumulator> Groups<A> {
     ) {
         let (number, is_new) = self.numbers.number(write_key);
         if is_new {
-            self.groups.push(Cells {
+            self.held.push(Held {
                 first: index,
                 drop_name: false,
-                cells: vec![A::default(); self.steps.count],
+                steps: vec![A::default(); self.steps.count],
                 histograms: Vec::new(),
             });
         }
-        let group = &mut self.groups[number];
+        let group = &mut self.held[number];
         group.drop_name |= drop_name;
-        for (cell, value) in group.cells.iter_mut().zip(&row.values) {
+        for (cell, value) in group.steps.iter_mut().zip(&row.values) {
             if !is_absent(*value) {
                 cell.add(*value);
             }
@@ -86,7 +86,7 @@ impl<A: Accumulator> Groups<A> {
         if let Some(column) = &row.histograms {
             let steps = column.iter().enumerate().filter(|(_, place)| place.is_some());
             match self.on_histogram {
-                OnHistogram::Counts => steps.for_each(|(step, _)| group.cells[step].add(1.0)),
+                OnHistogram::Counts => steps.for_each(|(step, _)| group.steps[step].add(1.0)),
                 OnHistogram::Ignored => self.ignored_histogram = true,
                 OnHistogram::Mixes => {
                     group.histograms.resize(self.steps.count, false);
@@ -101,18 +101,18 @@ impl<A: Accumulator> Groups<A> {
         self.ignored_histogram |= other.ignored_histogram;
         let mut keys: Vec<_> = other.numbers.into_keys().collect();
         keys.sort_unstable_by_key(|(_, number)| *number);
-        for ((key, _), theirs) in keys.into_iter().zip(other.groups) {
+        for ((key, _), theirs) in keys.into_iter().zip(other.held) {
             let (number, is_new) = self.numbers.number(|buffer| {
                 buffer.clear();
                 buffer.extend_from_slice(&key);
             });
             if is_new {
-                self.groups.push(theirs);
+                self.held.push(theirs);
                 continue;
             }
-            let ours = &mut self.groups[number];
+            let ours = &mut self.held[number];
             ours.drop_name |= theirs.drop_name;
-            for (cell, other) in ours.cells.iter_mut().zip(theirs.cells) {
+            for (cell, other) in ours.steps.iter_mut().zip(theirs.steps) {
                 cell.join(other);
             }
             if !theirs.histograms.is_empty() {
@@ -134,9 +134,9 @@ impl<A: Accumulator> Groups<A> {
         if self.ignored_histogram {
             notes.add(&Annotation::HistogramIgnoredInAggregation(aggregate.op), span);
         }
-        let mut rows = Vec::with_capacity(self.groups.len());
-        for group in self.groups {
-            let values = group.cells.into_iter().map(Accumulator::value).collect();
+        let mut rows = Vec::with_capacity(self.held.len());
+        for group in self.held {
+            let values = group.steps.into_iter().map(Accumulator::value).collect();
             let mut row = Row::of_values(labels(group.first), values);
             row.drop_name = group.drop_name;
             for (step, histogram) in group.histograms.iter().enumerate() {
@@ -208,7 +208,7 @@ impl Evaluator<'_> {
         notes: &mut Annotations,
     ) -> Result<Option<Pipeline>, EvalError> {
         let repeats = steps.count > 1 && super::evaluator::is_step_invariant(expr);
-        if repeats || !self.is_pipeline(expr) {
+        if repeats || !is_pipeline(expr) {
             return Ok(None);
         }
         self.check()?;

@@ -4,6 +4,7 @@ use super::column::{Evaluated, Vector};
 use super::error::EvalError;
 use super::evaluator::Evaluator;
 use super::maps::{Map, ScalarOperand};
+use super::pipeline::is_pipeline;
 use super::steps::Steps;
 use crate::annotations::Annotations;
 use crate::ast::{Binary, BinaryOp, Expr};
@@ -67,7 +68,7 @@ impl Evaluator<'_> {
         let mut links = vec![binary];
         let mut first = &binary.lhs;
         while let Expr::Binary(next) = first {
-            if self.is_pipeline(first) {
+            if is_pipeline(first) {
                 break;
             }
             links.push(next);
@@ -106,7 +107,7 @@ impl Evaluator<'_> {
                 self.set_operation(binary, left, right, steps).map(Evaluated::Vector)
             }
             (Evaluated::Vector(left), Evaluated::Vector(right)) => {
-                self.matched(binary, left, right, steps, notes).map(Evaluated::Vector)
+                self.matched(binary, &left, &right, steps, notes).map(Evaluated::Vector)
             }
             (Evaluated::Text(_), _) | (_, Evaluated::Text(_)) => {
                 unreachable!("the checker refuses texts as operands")

@@ -77,7 +77,7 @@ impl Evaluator<'_> {
                 notes.merge(row_notes);
                 match (label, asked) {
                     (Some(label), Asked::Quantile(quantiles)) => {
-                        rows.extend(labelled(row, label, quantiles));
+                        rows.extend(labelled(&row, label, quantiles));
                     }
                     _ => rows.push(row),
                 }
@@ -191,7 +191,7 @@ fn note_quantiles(asked: &Asked, span: Span, notes: &mut Annotations) {
 }
 
 /// The rows that one row becomes when the quantile of each step is one of its labels.
-fn labelled(row: Row, label: &str, quantiles: &[f64]) -> Vec<Row> {
+fn labelled(row: &Row, label: &str, quantiles: &[f64]) -> Vec<Row> {
     let mut texts: Vec<String> = quantiles.iter().map(|q| open_metrics_float(*q)).collect();
     let of_step = texts.clone();
     texts.sort();

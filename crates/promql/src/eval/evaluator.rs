@@ -9,6 +9,7 @@ use super::column::{ABSENT, Evaluated, Row, Vector, without_metadata};
 use super::error::EvalError;
 use super::limits::{Budget, Interrupt};
 use super::maps::Map;
+use super::pipeline::is_pipeline;
 use super::same_labels;
 use super::steps::Steps;
 use super::windows::Reference;
@@ -90,7 +91,7 @@ impl<'q> Evaluator<'q> {
         notes: &mut Annotations,
     ) -> Result<Evaluated, EvalError> {
         let expr = expr.without_parens();
-        if self.is_pipeline(expr) {
+        if is_pipeline(expr) {
             return self.pipeline(expr, steps, notes)?.rows(self, notes).map(Evaluated::Vector);
         }
         match expr {
@@ -219,7 +220,9 @@ impl<'q> Evaluator<'q> {
     fn negated(&self, value: Evaluated, notes: &mut Annotations) -> Result<Evaluated, EvalError> {
         match value {
             Evaluated::Scalar(mut values) => {
-                values.iter_mut().for_each(|value| *value = -*value);
+                for value in &mut values {
+                    *value = -*value;
+                }
                 Ok(Evaluated::Scalar(values))
             }
             Evaluated::Vector(vector) => {

@@ -157,7 +157,7 @@ impl Evaluator<'_> {
             return Ok(Vec::new());
         }
         matchers.extend(wanted.labels.iter().chain(&wanted.names).cloned());
-        let lookback = Lookback { reference, lookback_ms: self.lookback_ms, told: Told::Time };
+        let lookback = Lookback { reference, max_age_ms: self.lookback_ms, told: Told::Time };
         let set = self.select(&matchers, lookback.time_range(steps))?;
         let mut rows = Vec::with_capacity(set.len());
         let mut samples = Samples::default();
@@ -264,7 +264,7 @@ fn labels_with(base: &Labels, info: &[&Row], wanted: &Wanted) -> Result<Labels, 
         }
     }
     let mut labels = LabelsBuilder::from_labels(base);
-    for (name, value) in added.build().iter() {
+    for (name, value) in &added.build() {
         labels.set(name, value);
     }
     Ok(labels.build())

@@ -39,8 +39,8 @@ impl Evaluator<'_> {
     pub fn matched(
         &self,
         binary: &Binary,
-        left: Vector,
-        right: Vector,
+        left: &Vector,
+        right: &Vector,
         steps: Steps,
         notes: &mut Annotations,
     ) -> Result<Vector, EvalError> {

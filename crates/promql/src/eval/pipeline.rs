@@ -26,7 +26,7 @@ use crate::ast::Span;
 use crate::functions::Function;
 use crate::source::SeriesSet;
 
-pub(crate) use plan::is_map;
+pub(crate) use plan::{is_map, is_pipeline};
 
 /// Series between two looks at whether the query has to stop.
 const SERIES_A_CHECK: usize = 16;

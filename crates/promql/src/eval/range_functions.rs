@@ -99,7 +99,7 @@ impl Series<'_> {
         let call = self.call;
         match call.function {
             Function::Rate | Function::Increase | Function::Delta => {
-                self.changes_over(scratch, out)
+                self.changes_over(scratch, out);
             }
             Function::Changes | Function::Resets => self.count_events(scratch, out),
             Function::Irate | Function::Idelta => self.last_changes(out),

@@ -46,7 +46,9 @@ impl Evaluator<'_> {
                 let of_step = members.iter().map(|row| (vector.rows[*row].values[step], *row));
                 chosen.extend(of_step.filter(|(value, _)| !is_absent(*value)));
                 choose(&mut chosen, *count, greatest_first);
-                chosen.iter().for_each(|(_, row)| keep[*row] = true);
+                for (_, row) in &chosen {
+                    keep[*row] = true;
+                }
                 for row in &members {
                     if !std::mem::take(&mut keep[*row]) {
                         vector.rows[*row].clear(step);

@@ -13,12 +13,11 @@ pub(crate) fn merge(rows: &mut Vec<Row>) -> Result<(), EvalError> {
     let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
     let mut places = HashMap::with_capacity(rows.len());
     for row in rows.drain(..) {
-        match places.get(&row.labels) {
-            Some(at) => join(&mut merged[*at], row)?,
-            None => {
-                places.insert(row.labels.clone(), merged.len());
-                merged.push(row);
-            }
+        if let Some(at) = places.get(&row.labels) {
+            join(&mut merged[*at], &row)?;
+        } else {
+            places.insert(row.labels.clone(), merged.len());
+            merged.push(row);
         }
     }
     *rows = merged;
@@ -36,7 +35,7 @@ fn any_twice(rows: &[Row]) -> bool {
 }
 
 /// Takes the samples of `other` into `row`.
-fn join(row: &mut Row, other: Row) -> Result<(), EvalError> {
+fn join(row: &mut Row, other: &Row) -> Result<(), EvalError> {
     for index in 0..row.values.len() {
         if !other.has_sample(index) {
             continue;

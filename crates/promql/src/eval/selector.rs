@@ -26,7 +26,7 @@ pub(crate) struct Lookback {
     /// Where each step looks.
     pub reference: Reference,
     /// How old the sample may be: younger than this.
-    pub lookback_ms: i64,
+    pub max_age_ms: i64,
     /// What is told of it.
     pub told: Told,
 }
@@ -35,7 +35,7 @@ impl Lookback {
     /// The times of the samples that can matter.
     pub fn time_range(&self, steps: Steps) -> TimeRange {
         TimeRange {
-            from_ms: self.reference.time(steps.start_ms) - self.lookback_ms + 1,
+            from_ms: self.reference.time(steps.start_ms) - self.max_age_ms + 1,
             to_ms: self.reference.time(steps.end_ms()),
         }
     }
@@ -60,7 +60,7 @@ impl Lookback {
                 end += 1;
             }
             let newest = end.checked_sub(1).filter(|at| {
-                timestamps[*at] > time_ms - self.lookback_ms && !is_stale(floats.values[*at])
+                timestamps[*at] > time_ms - self.max_age_ms && !is_stale(floats.values[*at])
             });
             values.push(newest.map_or(ABSENT, |at| self.of_float(floats, at)));
         }
@@ -93,7 +93,7 @@ impl Lookback {
                 continue;
             }
             row.values[step] = ABSENT;
-            if newest.timestamp_ms > time_ms - self.lookback_ms && !newest.histogram.is_stale() {
+            if newest.timestamp_ms > time_ms - self.max_age_ms && !newest.histogram.is_stale() {
                 self.place(newest, step, steps, row);
             }
         }

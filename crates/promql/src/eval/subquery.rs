@@ -137,7 +137,7 @@ impl Evaluator<'_> {
             drop_stale(&mut samples);
             read += samples.len() as u64;
             self.budget.pass(read)?;
-            let samples = vector.bordered(samples, steps);
+            let samples = vector.bordered(&samples, steps);
             if !samples.is_empty() {
                 let mut labels = vector.set.labels(index).clone();
                 if vector.naming.pending.get(index) == Some(&true) {
@@ -154,9 +154,9 @@ impl Evaluator<'_> {
 
 impl RangeVector {
     /// The samples of the range, with values at its borders if it is `anchored` or `smoothed`.
-    fn bordered(&self, samples: Samples, steps: Steps) -> Samples {
+    fn bordered(&self, samples: &Samples, steps: Steps) -> Samples {
         let mut bordered = Samples::default();
-        self.ranges.each(&samples, steps, |_, window| match self.border {
+        self.ranges.each(samples, steps, |_, window| match self.border {
             Border::Extrapolated => {
                 for (index, time_ms) in window.timestamps.iter().enumerate() {
                     let start_ms = window.start_ms(index);

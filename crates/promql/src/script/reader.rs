@@ -19,7 +19,7 @@ pub(super) enum Command {
     /// Load series.
     Load(Load),
     /// Ask a query.
-    Eval(Eval),
+    Eval(Box<Eval>),
 }
 
 /// Series to be loaded.
@@ -133,7 +133,9 @@ impl Block<'_> {
         let command = match word.as_str() {
             "clear" => Ok(Command::Clear),
             load if load.starts_with("load") => self.load().map(Command::Load),
-            eval if eval.starts_with("eval") => self.eval().map(Command::Eval),
+            eval if eval.starts_with("eval") => {
+                self.eval().map(|eval| Command::Eval(Box::new(eval)))
+            }
             other => Err(format!("no command {other:?}")),
         };
         command.map_err(|text| (self.first + self.taken - 1, text))
@@ -205,7 +207,7 @@ impl Block<'_> {
 
     fn expectations(&mut self, expected: &mut Expectation) -> Result<(), String> {
         while let Some(line) = self.next() {
-            if expected.fail.is_some() && self.failure_text(&line, expected)? {
+            if expected.fail.is_some() && failure_text(&line, expected)? {
                 return Ok(());
             }
             if let Some(captures) = EXPECT_RANGE.captures(&line) {
@@ -235,20 +237,20 @@ impl Block<'_> {
         }
         Ok(())
     }
+}
 
-    /// The old form in which `eval_fail` says how.
-    fn failure_text(&self, line: &str, expected: &mut Expectation) -> Result<bool, String> {
-        if let Some(text) = line.strip_prefix("expected_fail_message ") {
-            expected.fail = Some(Text::Exact(text.trim().to_owned()));
-            return Ok(true);
-        }
-        if let Some(text) = line.strip_prefix("expected_fail_regexp ") {
-            let regex = Regex::new(text.trim()).map_err(|error| error.to_string())?;
-            expected.fail = Some(Text::Pattern(regex));
-            return Ok(true);
-        }
-        Ok(false)
+/// The old form in which `eval_fail` says how.
+fn failure_text(line: &str, expected: &mut Expectation) -> Result<bool, String> {
+    if let Some(text) = line.strip_prefix("expected_fail_message ") {
+        expected.fail = Some(Text::Exact(text.trim().to_owned()));
+        return Ok(true);
     }
+    if let Some(text) = line.strip_prefix("expected_fail_regexp ") {
+        let regex = Regex::new(text.trim()).map_err(|error| error.to_string())?;
+        expected.fail = Some(Text::Pattern(regex));
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 fn expect(line: &str, expected: &mut Expectation) -> Result<(), String> {

@@ -12,7 +12,7 @@ use super::storage::MemoryStorage;
 use crate::ast::Expr;
 use crate::eval::{Engine, Query};
 use crate::series_description::SeriesValue;
-use crate::value::{InstantSample, SampleValue, ScalarPoint, Value};
+use crate::value::{InstantSample, SampleValue, ScalarPoint, Series, Value};
 use crate::{ParserOptions, parse};
 
 /// Distance of the steps of the range query whose middle step must be the answer to an instant query.
@@ -124,7 +124,7 @@ impl Run<'_> {
         }
         let middle = match value {
             Value::Scalar(_) => {
-                let points = series.iter().flat_map(|series| series.floats());
+                let points = series.iter().flat_map(Series::floats);
                 let at_time = points.filter(|(time, _)| *time == time_ms).map(|(_, value)| value);
                 let value = at_time.last().ok_or("as a range query: no value at the time")?;
                 Value::Scalar(ScalarPoint { timestamp_ms: time_ms, value })
@@ -160,7 +160,7 @@ fn has_middle_step(expected: &Expectation, text: &str) -> bool {
     is_instant && !asks_for_query
 }
 
-fn sample_at(series: &crate::value::Series, time_ms: i64) -> Option<InstantSample> {
+fn sample_at(series: &Series, time_ms: i64) -> Option<InstantSample> {
     let float = series.floats().find(|(time, _)| *time == time_ms);
     let histogram = || series.histograms().find(|(time, _)| *time == time_ms);
     let value = match float {

@@ -16,27 +16,25 @@ use crate::functions::Function;
 /// Maps above each other before an expression is no longer taken for one pipeline: the plan recurses.
 const MAX_MAPS: usize = 16;
 
-impl Evaluator<'_> {
-    /// Whether an expression makes one column of each series of a selector or subquery.
-    pub fn is_pipeline(&self, expr: &Expr) -> bool {
-        let mut expr = expr.without_parens();
-        for _ in 0..MAX_MAPS {
-            let operand = match expr {
-                Expr::Vector(_) => return true,
-                Expr::Call(call) if is_leaf(call) => return true,
-                Expr::Call(call) if is_map(call.function) => call.args.first(),
-                Expr::Unary(unary) if unary.expr.value_type() == ValueType::Vector => {
-                    Some(&unary.expr)
-                }
-                Expr::Binary(binary) => vector_operand(binary).map(|(operand, _, _)| operand),
-                _ => None,
-            };
-            let Some(operand) = operand else { return false };
-            expr = operand.without_parens();
-        }
-        false
+/// Whether an expression makes one column of each series of a selector or subquery.
+pub(crate) fn is_pipeline(expr: &Expr) -> bool {
+    let mut expr = expr.without_parens();
+    for _ in 0..MAX_MAPS {
+        let operand = match expr {
+            Expr::Vector(_) => return true,
+            Expr::Call(call) if is_leaf(call) => return true,
+            Expr::Call(call) if is_map(call.function) => call.args.first(),
+            Expr::Unary(unary) if unary.expr.value_type() == ValueType::Vector => Some(&unary.expr),
+            Expr::Binary(binary) => vector_operand(binary).map(|(operand, _, _)| operand),
+            _ => None,
+        };
+        let Some(operand) = operand else { return false };
+        expr = operand.without_parens();
     }
+    false
+}
 
+impl Evaluator<'_> {
     /// The pipeline of an expression that is one.
     pub fn pipeline(
         &self,
@@ -108,7 +106,7 @@ impl Evaluator<'_> {
             let around = selector::around(reference, lookback_ms);
             (Leaf::Smoothed(around), around.time_range(steps))
         } else {
-            let lookback = Lookback { reference, lookback_ms, told };
+            let lookback = Lookback { reference, max_age_ms: lookback_ms, told };
             (Leaf::Newest(lookback), lookback.time_range(steps))
         };
         let set = self.select(&selector.matchers, range)?;
