@@ -52,11 +52,12 @@
 //!
 //! # What a crash leaves, and what damage is
 //!
-//! `recovery.rs` tells them apart, with the proof that each record carries: how much of its file was synced when it was
+//! `ending.rs` tells them apart, with the proof that each record carries: how much of its file was synced when it was
 //! written.
 
 mod bytes;
 mod encode;
+mod ending;
 mod error;
 mod file;
 mod floats;
@@ -98,6 +99,10 @@ pub use stats::{LogStats, SYNC_BUCKETS_US};
 pub use tail::{Tail, TailRecord};
 
 use queue::Shared;
+
+/// The most that is written before a sync, unless one record is larger. It bounds how long a record waits for others'
+/// bytes, and how much a torn write can leave behind: no option, as the next build must know it.
+const GROUP_BYTES: usize = 4 << 20;
 
 /// The place of a record in the log; 0 is before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,9 +153,6 @@ pub struct LogOptions {
     pub durability: Durability,
     /// Size of a file, 64 KiB to 1 GiB. Larger files are deleted later, smaller ones define their series more often.
     pub file_bytes: u64,
-    /// The most that is written before a sync, unless one record is larger. It bounds how long a record waits for
-    /// others' bytes, and what a torn write can leave behind.
-    pub group_bytes: usize,
     /// The most that may wait for the writer, unless one record is larger. Beyond it the disk is slower than the
     /// senders, and they are told so.
     pub queue_bytes: usize,
@@ -167,7 +169,6 @@ impl Default for LogOptions {
         Self {
             durability: Durability::Sync,
             file_bytes: 64 << 20,
-            group_bytes: 4 << 20,
             queue_bytes: 32 << 20,
             accept_loss: false,
             faults: None,

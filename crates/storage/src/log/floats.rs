@@ -1,4 +1,4 @@
-//! Float samples in runs of one shard: written and read without a branch on the numbers.
+//! Float samples in runs of one shard: written and read with as few branches as there can be.
 //!
 //! ```text
 //! ┌──────────────────────────────┬─────────────────────────┬──────────────────────┬─────────────────────┬───────────────┐
@@ -64,25 +64,40 @@ impl FloatRuns {
         let step = sample.reference.0.wrapping_sub(self.previous_reference).cast_signed();
         let reference = ((step << 1) ^ (step >> 31)).cast_unsigned();
         let reference_bytes = 4 - (reference | 1).leading_zeros() as usize / 8;
-        let timestamp = zigzag(sample.timestamp_ms.wrapping_sub(self.previous_ms));
-        let timestamp_code = width_code(timestamp);
-        out[1..5].copy_from_slice(&reference.to_le_bytes());
         let mut at = 1 + reference_bytes;
-        out[at..at + 8].copy_from_slice(&timestamp.to_le_bytes());
-        at += WIDTHS[timestamp_code & 7];
-        let mut control = (reference_bytes - 1) | timestamp_code << 2;
-        if sample.start_ms != 0 {
-            let start = zigzag(sample.start_ms.wrapping_sub(sample.timestamp_ms));
-            let start_code = width_code(start).max(1);
-            out[at..at + 8].copy_from_slice(&start.to_le_bytes());
-            at += WIDTHS[start_code & 7];
-            control |= start_code << 5;
+        let head = (reference_bytes - 1) as u64 | u64::from(reference) << 8;
+        out[..8].copy_from_slice(&head.to_le_bytes());
+        // A scrape's samples have one timestamp and no start: mostly this is passed over.
+        if sample.timestamp_ms != self.previous_ms || sample.start_ms != 0 {
+            at = put_times(out, at, self.previous_ms, sample);
         }
         out[at..at + 8].copy_from_slice(&sample.value.to_bits().to_le_bytes());
-        out[0] = control.to_le_bytes()[0];
         self.used += at + 8;
         (self.previous_reference, self.previous_ms) = (sample.reference.0, sample.timestamp_ms);
     }
+}
+
+/// Writes timestamp and start to `at`, their widths into the first byte; returns where they end.
+fn put_times(
+    out: &mut [u8; SAMPLE_ROOM],
+    mut at: usize,
+    previous_ms: i64,
+    sample: &FloatSample,
+) -> usize {
+    let timestamp = zigzag(sample.timestamp_ms.wrapping_sub(previous_ms));
+    let timestamp_code = width_code(timestamp);
+    out[at..at + 8].copy_from_slice(&timestamp.to_le_bytes());
+    at += WIDTHS[timestamp_code];
+    let mut widths = timestamp_code << 2;
+    if sample.start_ms != 0 {
+        let start = zigzag(sample.start_ms.wrapping_sub(sample.timestamp_ms));
+        let start_code = width_code(start).max(1);
+        out[at..at + 8].copy_from_slice(&start.to_le_bytes());
+        at += WIDTHS[start_code];
+        widths |= start_code << 5;
+    }
+    out[0] |= widths.to_le_bytes()[0];
+    at
 }
 
 /// Index in [`WIDTHS`] of the bytes that `value` needs.
@@ -95,50 +110,76 @@ fn width_code(value: u64) -> usize {
 /// The float samples of one run.
 #[derive(Clone, Debug)]
 pub struct Floats<'a> {
-    rest: &'a [u8],
+    /// The run's bytes from the next sample on, and whatever follows them.
+    bytes: &'a [u8],
+    /// How many of them are the run's.
+    left: usize,
     previous_reference: u32,
     previous_ms: i64,
     malformed: MalformedRecord,
 }
 
 impl<'a> Floats<'a> {
-    pub(super) fn new(run: &'a [u8], base_ms: i64, malformed: MalformedRecord) -> Self {
-        Self { rest: run, previous_reference: 0, previous_ms: base_ms, malformed }
+    /// The samples in the first `left` of `bytes`. What follows is not looked at, but where it is long enough samples
+    /// can be read without a check for each number.
+    pub(super) fn new(
+        bytes: &'a [u8],
+        left: usize,
+        base_ms: i64,
+        malformed: MalformedRecord,
+    ) -> Self {
+        Self { bytes, left, previous_reference: 0, previous_ms: base_ms, malformed }
     }
 
     /// Reads a sample off a window that begins with it; says how many bytes it took.
     #[inline]
     fn read(&mut self, window: &[u8; SAMPLE_ROOM]) -> (FloatSample, usize) {
         let control = usize::from(window[0]);
-        let number = |at: usize, width: usize| {
-            let bytes = *window[at..].first_chunk::<8>().expect("the window has room to spare");
-            if width == 8 {
-                u64::from_le_bytes(bytes)
-            } else {
-                u64::from_le_bytes(bytes) & ((1 << (8 * width)) - 1)
-            }
-        };
         let reference_bytes = (control & 3) + 1;
-        let [a, b, c, d, ..] = number(1, reference_bytes).to_le_bytes();
-        let reference = u32::from_le_bytes([a, b, c, d]);
-        let step = (reference >> 1) ^ (reference & 1).wrapping_neg();
+        let reference = number(window, 1, reference_bytes);
+        let step = unzigzag(reference).to_le_bytes();
+        let step = u32::from_le_bytes([step[0], step[1], step[2], step[3]]);
         self.previous_reference = self.previous_reference.wrapping_add(step);
         let mut at = 1 + reference_bytes;
-        let timestamp_width = WIDTHS[control >> 2 & 7];
-        self.previous_ms = self.previous_ms.wrapping_add(unzigzag(number(at, timestamp_width)));
-        at += timestamp_width;
-        let start_width = WIDTHS[control >> 5 & 7];
-        let start = unzigzag(number(at, start_width));
-        let start_ms = if start_width == 0 { 0 } else { self.previous_ms.wrapping_add(start) };
-        at += start_width;
+        let mut start_ms = 0;
+        if control > 3 {
+            (at, start_ms) = self.read_times(window, at, control);
+        }
         let sample = FloatSample {
             reference: SeriesRef(self.previous_reference),
             timestamp_ms: self.previous_ms,
             start_ms,
-            value: f64::from_bits(number(at, 8)),
+            value: f64::from_bits(number(window, at, 8)),
         };
         (sample, at + 8)
     }
+
+    /// Reads the timestamp, and the start, which it returns with where they end.
+    fn read_times(
+        &mut self,
+        window: &[u8; SAMPLE_ROOM],
+        mut at: usize,
+        control: usize,
+    ) -> (usize, i64) {
+        let timestamp_width = WIDTHS[control >> 2 & 7];
+        let step = unzigzag(number(window, at, timestamp_width));
+        self.previous_ms = self.previous_ms.wrapping_add(step);
+        at += timestamp_width;
+        let start_width = WIDTHS[control >> 5 & 7];
+        if start_width == 0 {
+            return (at, 0);
+        }
+        let step = unzigzag(number(window, at, start_width));
+        (at + start_width, self.previous_ms.wrapping_add(step))
+    }
+}
+
+/// The `width` bytes at `at`, which are at most eight.
+#[inline]
+fn number(window: &[u8; SAMPLE_ROOM], at: usize, width: usize) -> u64 {
+    let bytes = *window[at..].first_chunk::<8>().expect("the window has room to spare");
+    let number = u64::from_le_bytes(bytes);
+    if width == 8 { number } else { number & ((1 << (8 * width)) - 1) }
 }
 
 impl Iterator for Floats<'_> {
@@ -146,21 +187,22 @@ impl Iterator for Floats<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+        if self.left == 0 {
             return None;
         }
-        let (sample, used) = if let Some(window) = self.rest.first_chunk() {
+        let (sample, used) = if let Some(window) = self.bytes.first_chunk() {
             self.read(window)
         } else {
             let mut window = [0; SAMPLE_ROOM];
-            window[..self.rest.len()].copy_from_slice(self.rest);
+            window[..self.bytes.len()].copy_from_slice(self.bytes);
             self.read(&window)
         };
-        let Some(rest) = self.rest.get(used..) else {
-            self.rest = &[];
+        if used > self.left {
+            self.left = 0;
             return Some(Err(self.malformed));
-        };
-        self.rest = rest;
+        }
+        self.left -= used;
+        self.bytes = &self.bytes[used..];
         Some(Ok(sample))
     }
 }

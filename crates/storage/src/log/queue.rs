@@ -14,7 +14,7 @@ use super::error::{LogError, SubmitError};
 use super::format::{FILE_HEADER_BYTES, RECORD_HEADER_BYTES};
 use super::recovery::LogFile;
 use super::stats::Stats;
-use super::{FileSeq, LogOptions, Position, file};
+use super::{FileSeq, GROUP_BYTES, LogOptions, Position, file};
 
 /// What the log's handle, its writer and its flights share. `state` is never taken while `files` is held, nor the other
 /// way round, and nothing blocks while either is held.
@@ -223,7 +223,7 @@ impl Shared {
         let mut bytes = 0;
         while let Some(job) = state.waiting.front() {
             bytes += job.bytes();
-            if !group.is_empty() && bytes > self.options.group_bytes {
+            if !group.is_empty() && bytes > GROUP_BYTES {
                 break;
             }
             state.waiting_bytes -= job.bytes();

@@ -90,7 +90,7 @@ impl<'a> RecordView<'a> {
         let runs = runs(self.sections[1], malformed)?;
         Ok(runs.map(move |run| Run {
             shard: run.shard,
-            elements: Floats::new(run.elements, base_ms, malformed),
+            elements: Floats::new(run.elements.from, run.elements.bytes, base_ms, malformed),
         }))
     }
 
@@ -102,7 +102,7 @@ impl<'a> RecordView<'a> {
         let runs = runs(self.sections[2], malformed)?;
         Ok(runs.map(move |run| Run {
             shard: run.shard,
-            elements: Histograms(Elements::new(run.elements, base_ms, malformed)),
+            elements: Histograms(Elements::new(run.elements.only(), base_ms, malformed)),
         }))
     }
 
@@ -114,7 +114,7 @@ impl<'a> RecordView<'a> {
         let runs = runs(self.sections[3], malformed)?;
         Ok(runs.map(move |run| Run {
             shard: run.shard,
-            elements: Exemplars(Elements::new(run.elements, base_ms, malformed)),
+            elements: Exemplars(Elements::new(run.elements.only(), base_ms, malformed)),
         }))
     }
 
@@ -146,11 +146,24 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// Where a run lies in its section.
+struct RunBytes<'a> {
+    /// The section from the run on, beyond its end.
+    from: &'a [u8],
+    bytes: usize,
+}
+
+impl<'a> RunBytes<'a> {
+    fn only(&self) -> &'a [u8] {
+        &self.from[..self.bytes]
+    }
+}
+
 /// Reads the table of a section and checks that the runs lie one after the other and fill it.
 fn runs(
     section: &[u8],
     malformed: MalformedRecord,
-) -> Result<impl Iterator<Item = Run<&[u8]>>, MalformedRecord> {
+) -> Result<impl Iterator<Item = Run<RunBytes<'_>>>, MalformedRecord> {
     let (table, data) = cut_table(section).ok_or(malformed)?;
     let entry = |[a, b, c, d, e, f]: &[u8; 6]| {
         (ShardId(u16::from_le_bytes([*a, *b])), u32::from_le_bytes([*c, *d, *e, *f]) as usize)
@@ -168,7 +181,7 @@ fn runs(
     let mut start = 0;
     Ok(table.iter().map(move |bytes| {
         let (shard, end) = entry(bytes);
-        let elements = &data[start..end];
+        let elements = RunBytes { from: &data[start..], bytes: end - start };
         start = end;
         Run { shard, elements }
     }))

@@ -1,45 +1,16 @@
-//! Opening a folder of log files: what is there, what a crash left unfinished, and what is damaged.
-//!
-//! # Torn or damaged
-//!
-//! Only the last file can end in the middle of a write: a file is complete and synced before the next one is made. In
-//! the last file a record that is not whole is either what a crash left of the last group, to which nobody had an
-//! answer yet (**torn**, to be cut), or something that was whole once (**damage**, to be refused). A power cut keeps
-//! any of the pages of a group that was not synced, so whole records can follow a torn one, and "something valid comes
-//! later" proves nothing. Therefore each record, and the end mark of a file that was closed in order, carries how many
-//! bytes of its file were synced when it was written:
-//!
-//! - A header with a good checksum, anywhere behind the bad offset, that was written when more than the bad offset was
-//!   synced: the bad bytes were on the disk once. Damage.
-//! - Content further behind the synced part than a group is long, unless one large record fills it: no single write left
-//!   it. Damage.
-//! - Otherwise the bad bytes lie in the last group. Torn. (A byte that flips in the very last group of a process that
-//!   was killed cannot be told from that. The first group of the next file, and closing in order, end this.)
-//!
-//! A log that is written without syncs proves less: all that follows its last sync counts as its last group.
-//!
-//! # The last group is written again
-//!
-//! What the last group left whole is kept, as it may have been answered. But it may be in the page cache only, and after
-//! a failed sync the system takes such pages for clean: a second sync would succeed and write nothing. So those bytes
-//! are written once more, synced, and closed with an end mark, before anybody relies on them.
+//! Opening a folder of log files: what is there, whether it is all there, and where it goes on.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::LogError;
-use super::file::{self, FaultPoint, LiveFile, fault};
+use super::file::{self, LiveFile};
 use super::format::{
-    FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, MAX_POSITION, RECORD_HEADER_BYTES, RecordHeader,
-    position_in,
+    FILE_HEADER_BYTES, FORMAT_VERSION, FileHeader, MAX_POSITION, RECORD_HEADER_BYTES, position_in,
 };
-use super::reader::{FileReader, RecordSource, Step};
-use super::{Checkpoints, Durability, FileSeq, LogOptions, Position};
-
-/// Bytes that one write of the last group takes.
-const REWRITE_BYTES: usize = 1 << 20;
+use super::reader::{FileReader, RecordSource};
+use super::{Checkpoints, FileSeq, LogOptions, Position, ending};
 
 /// A log file and what it holds.
 #[derive(Clone, Debug)]
@@ -247,7 +218,7 @@ impl Opening<'_> {
             return Ok(());
         }
         // How far `before` went stands in the header that is not there: its own records must tell.
-        before.last = self.end_of(before)?.last;
+        before.last = ending::find(before, self.options)?.last;
         let (from, to) = (before.last.next(), header.follows);
         if from <= to {
             return self.miss(path, from, to);
@@ -261,7 +232,7 @@ impl Opening<'_> {
     fn settle_end(&mut self, files: &mut Vec<LogFile>) -> Result<Option<Cut>, LogError> {
         let mut cut = None;
         while let Some(last) = files.last_mut() {
-            let end = self.end_of(last)?;
+            let end = ending::find(last, self.options)?;
             if end.torn_bytes > 0 {
                 let (file, offset) = (last.path.clone(), end.offset);
                 cut = Some(Cut { file, offset, bytes: end.torn_bytes, records: end.torn_records });
@@ -272,7 +243,7 @@ impl Opening<'_> {
                 continue;
             }
             if !end.closed {
-                self.close_at(last, &end)?;
+                ending::close(last, &end, self.options)?;
                 last.bytes = end.offset + RECORD_HEADER_BYTES as u64;
             }
             // Where the file after it was just deleted, that one said how far this one goes.
@@ -283,106 +254,6 @@ impl Opening<'_> {
             break;
         }
         Ok(cut)
-    }
-
-    /// Reads the file to its end: see the top of this module.
-    fn end_of(&self, file: &LogFile) -> Result<End, LogError> {
-        let mut source = RecordSource::open(&file.path)?;
-        source.begin(&file.header)?;
-        let mut end = End {
-            last: Position(file.first.0 - 1),
-            offset: source.offset,
-            synced: source.offset,
-            closed: false,
-            damaged: false,
-            torn_bytes: 0,
-            torn_records: 0,
-        };
-        loop {
-            match source.read(end.last.next())? {
-                Step::Record(header) => {
-                    end.last = header.position;
-                    end.synced = u64::from(header.synced);
-                }
-                Step::EndMark => {
-                    end.closed = true;
-                    return Ok(end);
-                }
-                Step::Bad(what) => match self.judge(&source, &mut end, file)? {
-                    Verdict::End => return Ok(end),
-                    Verdict::Damage => {
-                        if !self.options.accept_loss {
-                            return Err(LogError::damaged(&file.path, source.offset, what));
-                        }
-                        end.damaged = true;
-                        // Whoever reads the file reports what is skipped here.
-                        if source.skip_to_whole(end.last.next(), MAX_POSITION)?.is_none() {
-                            return Ok(end);
-                        }
-                        end.last = source.position;
-                    }
-                },
-            }
-            end.offset = source.offset;
-        }
-    }
-
-    /// Judges the bytes at the source's offset, which are no record.
-    fn judge(
-        &self,
-        source: &RecordSource,
-        end: &mut End,
-        file: &LogFile,
-    ) -> Result<Verdict, LogError> {
-        let bad = source.offset;
-        let content = source.end_of_content(bad)?;
-        if content == bad {
-            return Ok(Verdict::End);
-        }
-        let mut whole = 0;
-        let proves = |_: u64, header: &RecordHeader| {
-            whole += usize::from(header.position > end.last);
-            u64::from(header.synced) > bad
-        };
-        if source.search(bad + 1, proves)?.is_some() {
-            return Ok(Verdict::Damage);
-        }
-        let one_large_record = bad == end.synced;
-        let group_end = end.synced + self.options.group_bytes as u64;
-        if content > group_end && !one_large_record && !file.header.flush_only {
-            return Ok(Verdict::Damage);
-        }
-        (end.torn_bytes, end.torn_records) = (content - bad, whole);
-        Ok(Verdict::End)
-    }
-
-    /// Cuts the file at its end, writes what is not known to be on the disk once more, and sets the end mark.
-    fn close_at(&self, file: &LogFile, end: &End) -> Result<(), LogError> {
-        let path = &file.path;
-        let failed = |operation| move |e| LogError::io(operation, path, e);
-        let handle =
-            OpenOptions::new().read(true).write(true).open(path).map_err(failed("open"))?;
-        fault(self.options, FaultPoint::Write, path)?;
-        handle.set_len(end.offset).map_err(failed("cut"))?;
-        if self.options.durability == Durability::Sync {
-            let mut bytes = vec![0; REWRITE_BYTES];
-            let mut at = end.synced.min(end.offset);
-            while at < end.offset {
-                let left = usize::try_from(end.offset - at).unwrap_or(REWRITE_BYTES);
-                let part = &mut bytes[..left.min(REWRITE_BYTES)];
-                handle.read_exact_at(part, at).map_err(failed("read"))?;
-                handle.write_all_at(part, at).map_err(failed("write"))?;
-                at += part.len() as u64;
-            }
-        }
-        fault(self.options, FaultPoint::Sync, path)?;
-        handle.sync_all().map_err(failed("sync"))?;
-        let synced = u32::try_from(end.offset).expect("records begin below 4 GiB");
-        let mark = RecordHeader { body_bytes: 0, body_crc: 0, position: end.last, synced };
-        handle
-            .write_all_at(&mark.encode(file.header.seed()), end.offset)
-            .map_err(failed("write"))?;
-        handle.sync_all().map_err(failed("sync"))
     }
 
     /// Compares what the files hold with what the checkpoints need, and returns the last position that was given.
@@ -421,26 +292,6 @@ impl Opening<'_> {
         self.losses.push(Loss { file: path.to_owned(), from_offset: 0, to_offset, from, to });
         Ok(())
     }
-}
-
-/// Where a file ends.
-struct End {
-    last: Position,
-    offset: u64,
-    /// Bytes that its records prove to be on the disk.
-    synced: u64,
-    /// Whether it has its end mark.
-    closed: bool,
-    /// Whether records of it are lost, which was accepted.
-    damaged: bool,
-    torn_bytes: u64,
-    torn_records: usize,
-}
-
-enum Verdict {
-    /// The file ends here; what follows is room, or torn.
-    End,
-    Damage,
 }
 
 fn make_dir(dir: &Path) -> Result<(), LogError> {

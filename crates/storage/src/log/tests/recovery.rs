@@ -264,18 +264,40 @@ fn only_what_lies_after_the_lowest_checkpoint_is_to_be_replayed() {
 #[test]
 fn content_far_behind_the_end_is_damage() {
     let dir = scratch();
-    let image = crashed(dir.path());
-    let (path, bytes) = image.0.last().unwrap();
-    let small_groups = LogOptions { group_bytes: 1024, ..options() };
-    let end = 64 + 3 * each();
-    for (at, damaged) in [(end + 8, false), (40_000, true)] {
-        image.restore(dir.path());
+    let roomy = LogOptions { file_bytes: 8 << 20, ..options() };
+    let (log, _) = open_with(dir.path(), Checkpoints::default(), roomy.clone()).unwrap();
+    write(&log, 2, 1.0);
+    log.abandon();
+    let image = Image::take(dir.path());
+    let (path, bytes) = &image.0[0];
+    let end = 64 + each();
+    for (at, damaged) in [(end + 8, false), (end + GROUP_BYTES - 1, false), (5 << 20, true)] {
         let mut bytes = bytes.clone();
         bytes[at] = 1;
         fs::write(path, bytes).unwrap();
-        let opened = reopen(dir.path(), small_groups.clone());
-        let is_damage =
-            matches!(opened, Err(LogError::Damaged { offset, .. }) if offset == end as u64);
+        let opened = reopen(dir.path(), roomy.clone());
+        let here = end as u64;
+        let is_damage = matches!(opened, Err(LogError::Damaged { offset, .. }) if offset == here);
         assert_eq!(is_damage, damaged, "{opened:?}");
     }
+}
+
+#[test]
+fn a_torn_record_larger_than_a_group_is_cut() {
+    let dir = scratch();
+    let roomy = LogOptions { file_bytes: 8 << 20, ..options() };
+    let (log, _) = open_with(dir.path(), Checkpoints::default(), roomy.clone()).unwrap();
+    write(&log, 2, 1.0);
+    write(&log, 150_000, 2.0);
+    log.abandon();
+    let image = Image::take(dir.path());
+    let (path, bytes) = &image.0[0];
+    let mut torn = bytes.clone();
+    let begin = 64 + each();
+    assert!(log.bytes() > (begin + GROUP_BYTES) as u64);
+    torn[begin + 8192..begin + 12_288].fill(0);
+    fs::write(path, torn).unwrap();
+    let (held, recovery) = reopen(dir.path(), roomy).unwrap();
+    assert_eq!(positions(&held), [1]);
+    assert_eq!(recovery.cut.unwrap().offset, begin as u64);
 }
