@@ -23,16 +23,19 @@ pub(crate) fn check(text: &str, expr: &Expr) -> Vec<ParseError> {
 pub(crate) fn settle_matching(expr: &mut Expr) {
     let mut open = vec![expr];
     while let Some(expr) = open.pop() {
-        if let Expr::Binary(binary) = expr {
-            let types = [binary.lhs.value_type(), binary.rhs.value_type()];
-            if types != [ValueType::Vector; 2] {
-                binary.matching = None;
-            }
-            if let Some(matching) = binary.matching.as_mut().filter(|_| binary.op.is_set()) {
-                matching.card = Cardinality::ManyToMany;
-            }
+        let Expr::Binary(binary) = expr else {
+            open.extend(expr.children_mut());
+            continue;
+        };
+        let types = [binary.lhs.value_type(), binary.rhs.value_type()];
+        if types != [ValueType::Vector; 2] {
+            binary.matching = None;
         }
-        open.extend(expr.children_mut());
+        if let Some(matching) = binary.matching.as_mut().filter(|_| binary.op.is_set()) {
+            matching.card = Cardinality::ManyToMany;
+        }
+        let Binary { lhs, rhs, .. } = &mut **binary;
+        open.extend([lhs, rhs]);
     }
 }
 

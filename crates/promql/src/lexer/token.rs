@@ -4,6 +4,9 @@ use rangekeeper_model::go_quote;
 
 use crate::ast::{AggregateOp, BinaryOp, Span};
 
+/// The bytes of `count_values`.
+const LONGEST_KEYWORD: usize = 12;
+
 /// A token and where it stands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Token<'a> {
@@ -66,11 +69,15 @@ pub(crate) enum Keyword {
 impl TokenKind {
     /// The keyword that `word` is, in whatever case.
     pub(super) fn keyword(word: &str) -> Option<Self> {
-        let lower = word.to_ascii_lowercase();
+        let mut lower = [0; LONGEST_KEYWORD];
+        let lower = lower.get_mut(..word.len())?;
+        lower.copy_from_slice(word.as_bytes());
+        lower.make_ascii_lowercase();
+        let lower = std::str::from_utf8(lower).ok()?;
         if let Some(op) = AggregateOp::ALL.into_iter().find(|op| op.as_str() == lower) {
             return Some(Self::Aggregate(op));
         }
-        Some(match lower.as_str() {
+        Some(match lower {
             "and" => Self::Operator(BinaryOp::And),
             "or" => Self::Operator(BinaryOp::Or),
             "unless" => Self::Operator(BinaryOp::Unless),

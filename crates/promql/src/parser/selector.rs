@@ -24,7 +24,8 @@ impl<'a> Parser<'a> {
 
     /// A selector whose name, if it has one, is already taken.
     pub(super) fn selector(&mut self, name: Option<Token<'a>>) -> Parsed<VectorSelector> {
-        let mut matchers = Vec::new();
+        // Most selectors of long queries are names alone; a vector that grows starts with room for four.
+        let mut matchers = Vec::with_capacity(1);
         let mut span = name.map(|name| name.span());
         if name.is_none() || self.peek()?.kind == TokenKind::LeftBrace {
             let braces = self.matchers(&mut matchers)?;

@@ -1,5 +1,7 @@
 //! Writes an expression over several lines where one would be too long, as `format_query` of Prometheus' API does.
 
+use std::fmt::{self, Write};
+
 use super::{write_aggregate_head, write_operator, write_subquery_suffix};
 use crate::ast::Expr;
 
@@ -19,14 +21,11 @@ pub fn pretty(expr: &Expr) -> String {
 }
 
 fn write_pretty(out: &mut String, expr: &Expr, level: usize) {
-    let line = expr.to_string();
-    if !is_split(expr) || line.len() <= MAX_LINE || level >= MAX_LEVEL {
-        // Upstream forgets the indentation of a subquery that needs no split.
-        if !matches!(expr, Expr::Subquery(_)) {
-            indent(out, level);
-        }
-        out.push_str(&line);
-        return;
+    if !is_split(expr) || level >= MAX_LEVEL {
+        return write_line(out, expr, &expr.to_string(), level);
+    }
+    if let Some(line) = short_line(expr) {
+        return write_line(out, expr, &line, level);
     }
     match expr {
         Expr::Aggregate(aggregate) => {
@@ -78,6 +77,39 @@ fn write_pretty(out: &mut String, expr: &Expr, level: usize) {
         Expr::Number(_) | Expr::String(_) | Expr::Vector(_) | Expr::Matrix(_) => {
             unreachable!("these are not split")
         }
+    }
+}
+
+fn write_line(out: &mut String, expr: &Expr, line: &str, level: usize) {
+    // Upstream forgets the indentation of a subquery that needs no split.
+    if !matches!(expr, Expr::Subquery(_)) {
+        indent(out, level);
+    }
+    out.push_str(line);
+}
+
+/// The expression on one line, if that is not too long.
+fn short_line(expr: &Expr) -> Option<String> {
+    // Each link of a chain is at least four bytes, so a long one need not be walked to its start.
+    let mut first = expr;
+    for _ in 0..MAX_LINE / 4 {
+        let Expr::Binary(binary) = first else { break };
+        first = &binary.lhs;
+    }
+    if matches!(first, Expr::Binary(_)) {
+        return None;
+    }
+    let mut line = Line(String::new());
+    write!(line, "{expr}").is_ok().then_some(line.0)
+}
+
+/// Takes what fits a line. Printing stops where it is full, so that asking costs no more than a line does.
+struct Line(String);
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_str(text);
+        if self.0.len() > MAX_LINE { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
