@@ -1,0 +1,67 @@
+//! What receiving counts.
+
+use prometheus::{IntCounter, IntCounterVec};
+use rangekeeper_telemetry::Registry;
+
+use crate::reject::Reason;
+
+/// Metrics of receiving.
+#[derive(Clone)]
+pub struct IngestMetrics {
+    stored: IntCounterVec,
+    rejected: IntCounterVec,
+    unavailable: IntCounter,
+    unsorted: IntCounter,
+}
+
+impl IngestMetrics {
+    /// Makes the metrics in `registry`.
+    pub fn new(registry: &Registry) -> Self {
+        let metrics = Self {
+            stored: registry.counters(
+                "rangekeeper_ingest_stored_total",
+                &["kind"],
+                "Samples, histograms and exemplars that were stored.",
+            ),
+            rejected: registry.counters(
+                "rangekeeper_ingest_rejected_samples_total",
+                &["reason"],
+                "Samples that were refused for good, by reason.",
+            ),
+            unavailable: registry.counter(
+                "rangekeeper_ingest_unavailable_requests_total",
+                "Requests that the store could not take now; their senders try again.",
+            ),
+            unsorted: registry.counter(
+                "rangekeeper_ingest_noncanonical_series_total",
+                "Series that were met for the first time with labels not in canonical order.",
+            ),
+        };
+        for reason in Reason::ALL {
+            metrics.rejected.with_label_values(&[reason.name()]);
+        }
+        metrics
+    }
+
+    pub(crate) fn stored(&self, samples: u64, histograms: u64, exemplars: u64) {
+        for (kind, count) in
+            [("sample", samples), ("histogram", histograms), ("exemplar", exemplars)]
+        {
+            if count > 0 {
+                self.stored.with_label_values(&[kind]).inc_by(count);
+            }
+        }
+    }
+
+    pub(crate) fn rejected(&self, reason: Reason, count: u64) {
+        self.rejected.with_label_values(&[reason.name()]).inc_by(count);
+    }
+
+    pub(crate) fn unavailable(&self) {
+        self.unavailable.inc();
+    }
+
+    pub(crate) fn unsorted(&self) {
+        self.unsorted.inc();
+    }
+}

@@ -1,0 +1,212 @@
+//! The way of a body: uncompress, walk, judge, store, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rangekeeper_model::{ErrorClass, TenantId};
+use rangekeeper_storage::{Store, WriteError};
+use rangekeeper_telemetry::Registry;
+use rangekeeper_wire::{DecodeError, SnappyError, Version, decompress, v1, v2};
+
+use crate::metrics::IngestMetrics;
+use crate::reject::Refusals;
+use crate::request::Request;
+
+/// How many requests' buffers are kept for the next ones.
+const SPARE_BUFFERS: usize = 8;
+/// A buffer that grew beyond this is given back: one huge request must not hold memory for ever.
+const SPARE_BYTES: usize = 4 << 20;
+/// Of how many requests of 2.0 the metadata of known series is looked at once. New series always are.
+const METADATA_EVERY: u64 = 64;
+
+/// What a request may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a body when it is uncompressed.
+    pub decoded_bytes: usize,
+    /// Labels of a series.
+    pub labels: usize,
+    /// Bytes of a label's name.
+    pub name_bytes: usize,
+    /// Bytes of a label's value.
+    pub value_bytes: usize,
+    /// How far ahead of the clock a sample may be.
+    pub ahead_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            decoded_bytes: 128 << 20,
+            labels: 64,
+            name_bytes: 1 << 10,
+            value_bytes: 8 << 10,
+            ahead_ms: 10 * 60 * 1000,
+        }
+    }
+}
+
+/// Exact counts of what was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Float samples.
+    pub samples: u64,
+    /// Histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether all of it was stored; else the class of the failure and what the sender is told, the essence on the
+    /// first line.
+    pub result: Result<(), (ErrorClass, String)>,
+    /// What was stored.
+    pub written: Written,
+}
+
+/// Receives requests for a store.
+#[derive(Clone)]
+pub struct Receiver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    limits: Limits,
+    metrics: IngestMetrics,
+    buffers: Mutex<Vec<Buffers>>,
+    requests: AtomicU64,
+}
+
+#[derive(Default)]
+struct Buffers {
+    body: Vec<u8>,
+    symbols: v2::Scratch,
+}
+
+/// Why nothing of a request was stored.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Snappy(#[from] SnappyError),
+    #[error("malformed remote write message: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("{0}")]
+    Request(#[from] v2::RequestError),
+    #[error("{0}")]
+    Store(#[from] WriteError),
+}
+
+impl Failure {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Snappy(error) => error.class(),
+            Self::Decode(error) => error.class(),
+            Self::Request(error) => error.class(),
+            Self::Store(error) => error.class(),
+        }
+    }
+}
+
+impl Receiver {
+    /// A receiver for `store`.
+    pub fn new(store: Store, limits: Limits, registry: &Registry) -> Self {
+        let metrics = IngestMetrics::new(registry);
+        let (buffers, requests) = (Mutex::default(), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { store, limits, metrics, buffers, requests }) }
+    }
+
+    /// Stores what is good of `body`, a snappy block, and answers when that is durable and visible.
+    pub async fn receive(&self, tenant: &TenantId, version: Version, body: &[u8]) -> Outcome {
+        let shared = &*self.shared;
+        let read = {
+            let mut buffers = shared.buffers.lock().pop().unwrap_or_default();
+            let read = shared.read(tenant, version, body, &mut buffers);
+            shared.give_back(buffers);
+            read
+        };
+        let stored = match read {
+            Ok((write, refusals)) => match write.commit().await {
+                Ok(committed) => Ok((committed, refusals)),
+                Err(error) => Err(Failure::from(error)),
+            },
+            Err(failure) => Err(failure),
+        };
+        match stored {
+            Ok((committed, refusals)) => {
+                let written = Written {
+                    samples: committed.samples,
+                    histograms: committed.histograms,
+                    exemplars: committed.exemplars,
+                };
+                shared.metrics.stored(written.samples, written.histograms, written.exemplars);
+                refusals.count(&shared.metrics);
+                let stored = written.samples + written.histograms;
+                let result = if refusals.is_empty() {
+                    Ok(())
+                } else {
+                    Err((ErrorClass::Invalid, refusals.message(stored)))
+                };
+                Outcome { result, written }
+            }
+            Err(failure) => {
+                if failure.class().is_retryable() {
+                    shared.metrics.unavailable();
+                }
+                let result = Err((failure.class(), failure.to_string()));
+                Outcome { result, written: Written::default() }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Decodes and judges a request; what is good of it is in the write.
+    fn read(
+        &self,
+        tenant: &TenantId,
+        version: Version,
+        body: &[u8],
+        buffers: &mut Buffers,
+    ) -> Result<(rangekeeper_storage::Write, Refusals), Failure> {
+        let Buffers { body: buffer, symbols } = buffers;
+        let body = decompress(body, self.limits.decoded_bytes, buffer)?;
+        let write = self.store.write(tenant)?;
+        let horizon = self.store.horizon();
+        match version {
+            Version::V1 => {
+                let mut request = Request::new(write, &self.limits, horizon);
+                for entry in v1::entries(body) {
+                    match entry? {
+                        v1::Entry::Series(series) => request.series_v1(series)?,
+                        v1::Entry::Metadata(metadata) => request.family(&metadata),
+                    }
+                }
+                Ok(request.finish(&self.metrics)?)
+            }
+            Version::V2 => {
+                let message = symbols.read(body)?;
+                let number = self.requests.fetch_add(1, Ordering::Relaxed);
+                let mut request = Request::new(write, &self.limits, horizon);
+                for series in message.series() {
+                    request.series_v2(series?, number.is_multiple_of(METADATA_EVERY))?;
+                }
+                Ok(request.finish(&self.metrics)?)
+            }
+        }
+    }
+
+    fn give_back(&self, mut buffers: Buffers) {
+        if buffers.body.capacity() > SPARE_BYTES {
+            buffers.body = Vec::new();
+        }
+        let mut spare = self.buffers.lock();
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(buffers);
+        }
+    }
+}
