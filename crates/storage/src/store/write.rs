@@ -141,6 +141,12 @@ impl Write {
         }
     }
 
+    /// Number of float samples and histograms of a series.
+    pub fn samples_of(&self, row: RowIndex) -> u64 {
+        let histograms = self.columns.histograms.iter().filter(|(at, _)| *at == row.0).count();
+        u64::from(self.columns.rows[row.0 as usize].count) + histograms as u64
+    }
+
     /// Whose write it is.
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
