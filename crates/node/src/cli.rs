@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use humantime::parse_duration;
 
 use crate::config::Sources;
 
@@ -94,7 +95,7 @@ pub struct Target {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// How long to wait for the answer
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub timeout: Duration,
 }
 
@@ -111,10 +112,10 @@ pub struct Query {
     #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
     pub time: Option<f64>,
     /// Ask for a range of this length, such as 1h, and draw it
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub range: Option<Duration>,
     /// The distance of the range's points [default: a hundredth of the range]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "range")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "range")]
     pub step: Option<Duration>,
     /// The PromQL expression
     #[arg(value_name = "EXPRESSION")]

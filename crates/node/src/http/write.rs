@@ -101,7 +101,7 @@ pub(super) async fn receive(
     respond(version.unwrap_or(Version::V1), &outcome)
 }
 
-/// Reads on after a refusal, so that the sender gets to see the answer, unless it has stopped to send.
+/// Reads on after a refusal, so that the sender gets to see the answer, unless it stopped sending.
 async fn discard(surface: &Surface, refusal: &Refusal, body: &mut Body) {
     if matches!(refusal.reason, Reason::BodyTimeout | Reason::BrokenBody) {
         return;

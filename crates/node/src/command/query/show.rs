@@ -188,8 +188,8 @@ mod tests {
             {"metric": {"__name__": "none"}, "values": [[1000, "NaN"], [1001, "+Inf"]]},
         ]});
         let text = answer(&data, true).unwrap();
-        for part in ["squares", "2401", "808.5", "⠁"] {
-            assert!(text.contains(part) || part == "⠁", "no {part} in\n{text}");
+        for part in ["squares", "2401", "808.5"] {
+            assert!(text.contains(part), "no {part} in\n{text}");
         }
         let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
         assert!(text.chars().filter(|&c| is_braille(c)).count() > 20, "no plot in\n{text}");
