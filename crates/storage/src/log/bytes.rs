@@ -107,7 +107,8 @@ impl<'a> Cursor<'a> {
         self.varint().map(unzigzag)
     }
 
-    /// A number of elements that take at least `bytes_each`, so that nobody reserves memory for more than there can be.
+    /// A number of elements that take at least `bytes_each`, so that nobody reserves memory for
+    /// more than there can be.
     pub(super) fn count(&mut self, bytes_each: usize) -> Option<usize> {
         let count = usize::try_from(self.varint()?).ok()?;
         (count <= self.rest.len() / bytes_each).then_some(count)

@@ -69,8 +69,8 @@ pub struct Metadata<'a> {
     pub tenant: &'a str,
     /// Name of the family.
     pub family: &'a str,
-    /// As remote write numbers them: 0 unknown, 1 counter, 2 gauge, 3 histogram, 4 gauge histogram, 5 summary, 6 info,
-    /// 7 stateset.
+    /// As remote write numbers them: 0 unknown, 1 counter, 2 gauge, 3 histogram, 4 gauge histogram,
+    /// 5 summary, 6 info, 7 stateset.
     pub metric_type: u8,
     /// Help text.
     pub help: &'a str,
@@ -91,9 +91,10 @@ pub struct Import {
 
 /// Encodes records, one after the other, with buffers that it keeps.
 ///
-/// What is put in stays in until [`clear`](Self::clear): when a record comes back because the log went on to another
-/// file, [`clear_definitions`](Self::clear_definitions), define every series again, and finish once more.
-/// Samples of one shard put in one after the other make one run; a run costs 6 bytes and a longer first reference.
+/// What is put in stays in until [`clear`](Self::clear): when a record comes back because the log
+/// went on to another file, [`clear_definitions`](Self::clear_definitions), define every series
+/// again, and finish once more. Samples of one shard put in one after the other make one run; a run
+/// costs 6 bytes and a longer first reference.
 #[derive(Default)]
 pub struct RecordEncoder {
     base_ms: Option<i64>,
@@ -157,8 +158,8 @@ impl RecordEncoder {
             && self.imports.is_empty()
     }
 
-    /// Says which series `reference` means in this file. `labels` are the canonical bytes, or `None` when the database
-    /// already has them for good.
+    /// Says which series `reference` means in this file. `labels` are the canonical bytes, or
+    /// `None` when the database already has them for good.
     pub fn define(
         &mut self,
         reference: SeriesRef,

@@ -2,27 +2,31 @@
 //!
 //! # Torn or damaged
 //!
-//! Only the last file can end in the middle of a write: a file is complete and synced before the next one is made. In
-//! the last file a record that is not whole is either what a crash left of the last group, to which nobody had an
-//! answer yet (**torn**, to be cut), or something that was whole once (**damage**, to be refused). A power cut keeps
-//! any of the pages of a group that was not synced, so whole records can follow a torn one, and "something valid comes
-//! later" proves nothing. Therefore each record, and the end mark of a file that was closed in order, carries how many
-//! bytes of its file were synced when it was written:
+//! Only the last file can end in the middle of a write: a file is complete and synced before the
+//! next one is made. In the last file a record that is not whole is either what a crash left of the
+//! last group, to which nobody had an answer yet (**torn**, to be cut), or something that was whole
+//! once (**damage**, to be refused). A power cut keeps any of the pages of a group that was not
+//! synced, so whole records can follow a torn one, and "something valid comes later" proves
+//! nothing. Therefore each record, and the end mark of a file that was closed in order, carries how
+//! many bytes of its file were synced when it was written:
 //!
-//! - A header with a good checksum, anywhere behind the bad offset, that was written when more than the bad offset was
-//!   synced: the bad bytes were on the disk once. Damage.
-//! - Content further behind the bad offset than a group is long, and than the record there if its header is whole: no
-//!   single write left it. Damage.
-//! - Otherwise the bad bytes lie in the last group. Torn. (A byte that flips in the very last group of a process that
-//!   was killed cannot be told from that. The first group of the next file, and closing in order, end this.)
+//! - A header with a good checksum, anywhere behind the bad offset, that was written when more than
+//!   the bad offset was synced: the bad bytes were on the disk once. Damage.
+//! - Content further behind the bad offset than a group is long, and than the record there if its
+//!   header is whole: no single write left it. Damage.
+//! - Otherwise the bad bytes lie in the last group. Torn. (A byte that flips in the very last group
+//!   of a process that was killed cannot be told from that. The first group of the next file, and
+//!   closing in order, end this.)
 //!
-//! A log that is written without syncs proves less: all that follows its last sync counts as its last group.
+//! A log that is written without syncs proves less: all that follows its last sync counts as its
+//! last group.
 //!
 //! # The last group is written again
 //!
-//! What the last group left whole is kept, as it may have been answered. But it may be in the page cache only, and after
-//! a failed sync the system takes such pages for clean: a second sync would succeed and write nothing. So those bytes
-//! are written once more, synced, and closed with an end mark, before anybody relies on them.
+//! What the last group left whole is kept, as it may have been answered. But it may be in the page
+//! cache only, and after a failed sync the system takes such pages for clean: a second sync would
+//! succeed and write nothing. So those bytes are written once more, synced, and closed with an end
+//! mark, before anybody relies on them.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -131,7 +135,8 @@ fn judge(source: &RecordSource, end: &mut End, file: &LogFile) -> Result<Verdict
     Ok(Verdict::End)
 }
 
-/// Cuts the file at its end, writes what is not known to be on the disk once more, and sets the end mark.
+/// Cuts the file at its end, writes what is not known to be on the disk once more, and sets the end
+/// mark.
 pub(super) fn close(file: &LogFile, end: &End, options: &LogOptions) -> Result<(), LogError> {
     let path = &file.path;
     let failed = |operation| move |e| LogError::io(operation, path, e);

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use rangekeeper_model::ErrorClass;
 
 use super::encode::Record;
+use super::format::MAX_RECORD_BYTES;
 use super::{FileSeq, Position};
 
-/// A failure of the log. Cloning is cheap: one failed write is the answer to all that waited for it.
+/// A failure of the log. Cloning is cheap: one failed write is the answer to all that waited for
+/// it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
     /// The operating system failed an operation.
@@ -117,7 +119,7 @@ pub enum SubmitError {
 
 /// More samples than one record can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a log record of {bytes} bytes is over the limit of {limit}", limit = super::MAX_RECORD_BYTES)]
+#[error("a log record of {bytes} bytes is over the limit of {MAX_RECORD_BYTES}")]
 pub struct RecordTooLarge {
     /// Bytes that the record would have.
     pub bytes: usize,

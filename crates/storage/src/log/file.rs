@@ -51,8 +51,9 @@ pub(super) struct LiveFile {
 }
 
 impl LiveFile {
-    /// Makes a file with room for its header and `records_bytes`, or for the size that the options give. When it is
-    /// there, header and name are on the disk: a header that is not whole is damage in any file that has records.
+    /// Makes a file with room for its header and `records_bytes`, or for the size that the options
+    /// give. When it is there, header and name are on the disk: a header that is not whole is
+    /// damage in any file that has records.
     pub(super) fn create(
         dir: &Path,
         header: FileHeader,
@@ -139,7 +140,8 @@ impl LiveFile {
         Ok(())
     }
 
-    /// Syncs, sets the end mark, and gives back the room that was not used. Returns the file's length.
+    /// Syncs, sets the end mark, and gives back the room that was not used. Returns the file's
+    /// length.
     pub(super) fn close(mut self, options: &LogOptions) -> Result<u64, LogError> {
         self.sync(options)?;
         let mark = self.record_header(0, 0, self.last);

@@ -1,13 +1,15 @@
 //! Float samples in runs of one shard: written and read with as few branches as there can be.
 //!
 //! ```text
-//! ┌──────────────────────────────┬─────────────────────────┬──────────────────────┬─────────────────────┬───────────────┐
-//! │ u8: bits 0-1 bytes of the    │ 1 to 4 bytes: reference,│ 0 to 8 bytes:        │ 0 to 8 bytes: start │ 8 bytes:      │
-//! │ reference − 1, bits 2-4 width│ zigzag difference to the│ timestamp, zigzag    │ timestamp, zigzag   │ bits of the   │
-//! │ of the timestamp, bits 5-7   │ one before (first: to 0)│ difference to the one│ difference to the   │ value         │
-//! │ width of the start           │                         │ before (first: base) │ timestamp           │               │
-//! └──────────────────────────────┴─────────────────────────┴──────────────────────┴─────────────────────┴───────────────┘
-//! width 0 to 7: 0, 1, 2, 3, 4, 5, 6 or 8 bytes; a start of width 0 is unset
+//! ┌────────────┬───────────────┬───────────────┬─────────────────┬───────────────┐
+//! │ u8: widths │ 1 to 4 bytes: │ 0 to 8 bytes: │ 0 to 8 bytes:   │ 8 bytes: bits │
+//! │            │ reference     │ timestamp     │ start timestamp │ of the value  │
+//! └────────────┴───────────────┴───────────────┴─────────────────┴───────────────┘
+//! widths     bits 0-1 bytes of the reference − 1, bits 2-4 timestamp, bits 5-7 start timestamp;
+//!            a width of 0 to 7 means 0, 1, 2, 3, 4, 5, 6 or 8 bytes; a start of width 0 is unset
+//! reference  zigzag difference to the one before, in a run's first sample to 0
+//! timestamp  zigzag difference to the one before, in a run's first sample to the record's base
+//! start      zigzag difference to the timestamp
 //! ```
 //!
 //! A scrape's samples of one timestamp take 10 to 12 bytes each.
@@ -19,7 +21,8 @@ use super::bytes::{unzigzag, zigzag};
 use super::encode::{FinishedRuns, FloatSample};
 use super::error::MalformedRecord;
 
-/// No sample takes more; each number is stored as eight bytes and then cut, so that many must be there.
+/// No sample takes more; each number is stored as eight bytes and then cut, so that many must be
+/// there.
 const SAMPLE_ROOM: usize = 1 + 4 + 8 + 8 + 8 + 8;
 
 const WIDTHS: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
@@ -120,8 +123,8 @@ pub struct Floats<'a> {
 }
 
 impl<'a> Floats<'a> {
-    /// The samples in the first `left` of `bytes`. What follows is not looked at, but where it is long enough samples
-    /// can be read without a check for each number.
+    /// The samples in the first `left` of `bytes`. What follows is not looked at, but where it is
+    /// long enough samples can be read without a check for each number.
     pub(super) fn new(
         bytes: &'a [u8],
         left: usize,

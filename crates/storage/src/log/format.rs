@@ -5,25 +5,29 @@ use super::{FileSeq, Position};
 /// The format that this build writes. It reads this one and no newer one.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// First bytes of every log file. Line ends and a control byte show a file that went through a text mode.
+/// First bytes of every log file. Line ends and a control byte show a file that went through a text
+/// mode.
 const MAGIC: [u8; 8] = *b"RKLOG\r\n\x1a";
 
 /// Length of the file header.
 pub(super) const FILE_HEADER_BYTES: usize = 64;
 /// Length of a record's header.
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
-/// Records begin at multiples of this, so that a search for the next one tries an eighth of the offsets.
+/// Records begin at multiples of this, so that a search for the next one tries an eighth of the
+/// offsets.
 pub(super) const ALIGNMENT: usize = 8;
 
-/// No log gets this far; a higher position or file number is not one of ours, and adding to it could overflow.
+/// No log gets this far; a higher position or file number is not one of ours, and adding to it
+/// could overflow.
 pub(super) const MAX_POSITION: Position = Position(1 << 62);
 
-/// The largest body of a record. A request is at most 128 MiB when decoded, and a sample that takes 9 bytes there (a
-/// zero value is left out) takes up to 12 here: twice is room for all but histograms made of nothing.
+/// The largest body of a record. A request is at most 128 MiB when decoded, and a sample that takes
+/// 9 bytes there (a zero value is left out) takes up to 12 here: twice is room for all but
+/// histograms made of nothing.
 pub const MAX_RECORD_BYTES: usize = 256 << 20;
 
-/// The first 64 bytes of a file. Their shape and checksum stay as they are in every version, so that a build can say
-/// "newer" rather than "damaged".
+/// The first 64 bytes of a file. Their shape and checksum stay as they are in every version, so
+/// that a build can say "newer" rather than "damaged".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
     pub version: u32,
@@ -32,7 +36,8 @@ pub(super) struct FileHeader {
     pub store: [u8; 16],
     pub sequence: FileSeq,
     pub first: Position,
-    /// The last position of the file before. Less than `first − 1` only where positions were skipped on purpose.
+    /// The last position of the file before. Less than `first − 1` only where positions were
+    /// skipped on purpose.
     pub follows: Position,
 }
 
@@ -66,14 +71,16 @@ impl FileHeader {
         })
     }
 
-    /// Where the checksums of the file's record headers start from. A record is valid only in the file that it was
-    /// written to, and nobody who does not know the store id can put bytes into a label that pass for a record.
+    /// Where the checksums of the file's record headers start from. A record is valid only in the
+    /// file that it was written to, and nobody who does not know the store id can put bytes into a
+    /// label that pass for a record.
     pub(super) fn seed(&self) -> u32 {
         u32_at(&self.encode(), 60)
     }
 }
 
-/// The header of a record, or with a body of no bytes the mark at the end of a file that was closed in order.
+/// The header of a record, or with a body of no bytes the mark at the end of a file that was closed
+/// in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHeader {
     /// Bytes of the body, without the zeros that fill it up to [`ALIGNMENT`].
@@ -82,8 +89,8 @@ pub(super) struct RecordHeader {
     pub body_crc: u32,
     /// The record's position; in the end mark that of the last record.
     pub position: Position,
-    /// How many bytes of the file were synced when this record was written: the proof that a bad byte before that
-    /// offset is damage, and not the end of a write that never came to its sync.
+    /// How many bytes of the file were synced when this record was written: the proof that a bad
+    /// byte before that offset is damage, and not the end of a write that never came to its sync.
     pub synced: u32,
 }
 

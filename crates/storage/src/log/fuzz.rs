@@ -7,8 +7,9 @@ use super::format::{FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RecordHe
 use super::record::RecordView;
 use super::{Checkpoints, Log, LogOptions, Position};
 
-/// Takes `data` for the body of a record, and for a log file in the empty folder `dir`, which it leaves empty.
-/// Whatever the bytes are, nothing panics, and what is read fits the memory that the bytes take.
+/// Takes `data` for the body of a record, and for a log file in the empty folder `dir`, which it
+/// leaves empty. Whatever the bytes are, nothing panics, and what is read fits the memory that the
+/// bytes take.
 pub fn log_file(data: &[u8], dir: &Path) {
     if let Ok(view) = RecordView::parse(Position(1), data) {
         read_all(&view);

@@ -1,14 +1,16 @@
 //! A histogram in a log record: compact, and equal to the last bit when read back.
 //!
 //! ```text
-//! ┌───────────────────┬────────────────┬────────────────────┬─────────┬────────────────┬────────────────┬────────┬────────┐
-//! │ u8: bits 0-1 hint,│ signed varint: │ f64: zero threshold│ f64: sum│ positive spans │ negative spans │ custom │ counts │
-//! │ bit 2 float counts│ schema         │                    │         │                │                │ bounds │        │
-//! └───────────────────┴────────────────┴────────────────────┴─────────┴────────────────┴────────────────┴────────┴────────┘
+//! ┌───────────────────┬────────┬───────────┬─────────┬──────────┬──────────┬────────┬────────┐
+//! │ u8 bits 0-1 hint, │ signed │ f64 zero  │ f64 sum │ positive │ negative │ custom │ counts │
+//! │ 2 fractional      │ schema │ threshold │         │ spans    │ spans    │ bounds │        │
+//! └───────────────────┴────────┴───────────┴─────────┴──────────┴──────────┴────────┴────────┘
 //! spans   varint: number, then for each  signed varint: offset · varint: length
 //! bounds  varint: number, then that many f64
-//! counts  whole:      varint: count · varint: zero count · positive, negative: varint: number, then signed varints
-//!         fractional: f64: count · f64: zero count · positive, negative: varint: number, then f64s
+//! counts  whole:      varint: count · varint: zero count
+//!                     positive, negative: varint: number, then signed varints
+//!         fractional: f64: count · f64: zero count
+//!                     positive, negative: varint: number, then f64s
 //! ```
 
 use rangekeeper_model::{Buckets, CounterResetHint, Histogram, Span};

@@ -16,8 +16,8 @@ use super::recovery::LogFile;
 use super::stats::Stats;
 use super::{FileSeq, GROUP_BYTES, LogOptions, Position, file};
 
-/// What the log's handle, its writer and its flights share. `state` is never taken while `files` is held, nor the other
-/// way round, and nothing blocks while either is held.
+/// What the log's handle, its writer and its flights share. `state` is never taken while `files` is
+/// held, nor the other way round, and nothing blocks while either is held.
 pub(super) struct Shared {
     pub dir: PathBuf,
     pub store: [u8; 16],
@@ -25,7 +25,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the writer.
     wake: Condvar,
-    /// Files that exist, oldest first. The writer appends and updates the last one, deletion takes from the front.
+    /// Files that exist, oldest first. The writer appends and updates the last one, deletion takes
+    /// from the front.
     pub files: Mutex<Vec<LogFile>>,
     /// Copy of `State::file`.
     pub current_file: AtomicU64,
@@ -39,7 +40,8 @@ pub(super) struct Shared {
 struct State {
     /// The last position that was given.
     last: Position,
-    /// The file that records are assigned to, and the bytes of it that are assigned: 0 before its first record.
+    /// The file that records are assigned to, and the bytes of it that are assigned: 0 before its
+    /// first record.
     file: FileSeq,
     file_bytes: u64,
     waiting: VecDeque<Job>,
@@ -192,8 +194,9 @@ impl Shared {
     }
 
     pub(super) fn watermark(&self) -> Position {
-        // Both only rise, so the lesser of two readings, however old, was never too high. A flight that was given up
-        // early ends before its record is durable: then the durable position holds the watermark back.
+        // Both only rise, so the lesser of two readings, however old, was never too high. A flight
+        // that was given up early ends before its record is durable: then the durable position
+        // holds the watermark back.
         let landed = self.landed.load(Ordering::Acquire);
         Position(landed.min(self.durable.load(Ordering::Acquire)))
     }
@@ -204,8 +207,8 @@ impl Shared {
         self.landed.store(state.flights.first - 1, Ordering::Release);
     }
 
-    /// Moves the next group into `group`, which is empty; waits for one. `None` when the writer is to end: then
-    /// nothing waits, or nobody may touch what does.
+    /// Moves the next group into `group`, which is empty; waits for one. `None` when the writer is
+    /// to end: then nothing waits, or nobody may touch what does.
     pub(super) fn take_group(&self, group: &mut Vec<Job>) -> Option<()> {
         let mut state = self.state.lock();
         loop {
@@ -321,8 +324,8 @@ impl Ticket {
     }
 }
 
-/// A record on its way: in flight until this is dropped, which must not be before its samples are in the head, or it
-/// has failed, or nobody will ever be told that it was taken.
+/// A record on its way: in flight until this is dropped, which must not be before its samples are
+/// in the head, or it has failed, or nobody will ever be told that it was taken.
 pub struct Flight {
     position: Position,
     file: FileSeq,

@@ -180,8 +180,8 @@ impl RecordSource {
         self.input.seek(SeekFrom::Start(offset)).map(drop).map_err(|e| self.failed(e))
     }
 
-    /// Reads the record at the offset, which should have position `expected`, and goes on behind it. Where that is not
-    /// what lies there the offset stays.
+    /// Reads the record at the offset, which should have position `expected`, and goes on behind
+    /// it. Where that is not what lies there the offset stays.
     pub(super) fn read(&mut self, expected: Position) -> Result<Step, LogError> {
         let step = self.read_at_offset(|position| position == expected)?;
         if !matches!(step, Step::Record(_)) {
@@ -225,7 +225,8 @@ impl RecordSource {
         Ok(Step::Record(header))
     }
 
-    /// Goes on behind the next whole record that has a position from `from` to `to`; says where it began.
+    /// Goes on behind the next whole record that has a position from `from` to `to`; says where it
+    /// began.
     pub(super) fn skip_to_whole(
         &mut self,
         from: Position,
@@ -243,8 +244,9 @@ impl RecordSource {
         Ok(None)
     }
 
-    /// The first record header or end mark at or after `from` with a good checksum for which `accept` says yes. A
-    /// checksum that fits by chance needs, besides, a position and a length that make sense: it does not happen.
+    /// The first record header or end mark at or after `from` with a good checksum for which
+    /// `accept` says yes. A checksum that fits by chance needs, besides, a position and a length
+    /// that make sense: it does not happen.
     pub(super) fn search(
         &self,
         from: u64,
@@ -281,7 +283,8 @@ impl RecordSource {
             && (Position(1)..MAX_POSITION).contains(&header.position)
     }
 
-    /// The offset behind the last byte at or after `from` that is not zero; `from` if there is none.
+    /// The offset behind the last byte at or after `from` that is not zero; `from` if there is
+    /// none.
     pub(super) fn end_of_content(&self, from: u64) -> Result<u64, LogError> {
         let mut window = vec![0; READ_BYTES];
         let (mut start, mut end) = (from, from);

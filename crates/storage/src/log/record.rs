@@ -1,5 +1,5 @@
-//! Reading the body of a record. Nothing is copied, and nothing in it is trusted: a checksum shows that bytes are the
-//! ones that were written, not that a sane build wrote them.
+//! Reading the body of a record. Nothing is copied, and nothing in it is trusted: a checksum shows
+//! that bytes are the ones that were written, not that a sane build wrote them.
 
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ pub struct Definition<'a> {
     pub series: SeriesId,
     /// Its tenant.
     pub tenant: &'a str,
-    /// Its canonical labels; `None` when the database had them for good when the record was written.
+    /// Its canonical labels; `None` when the database had them for good when the record was
+    /// written.
     pub labels: Option<&'a [u8]>,
 }
 
@@ -72,7 +73,8 @@ impl<'a> RecordView<'a> {
         self.position
     }
 
-    /// The series that this record defines for its file. They hold for this record and all later ones.
+    /// The series that this record defines for its file. They hold for this record and all later
+    /// ones.
     pub fn definitions(&self) -> Definitions<'a> {
         Definitions {
             rest: Cursor::new(self.sections[0]),

@@ -34,7 +34,8 @@ pub struct LogFile {
 /// What opening a log found.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    /// Files with records after the lowest checkpoint, oldest first. They can be read in any order, each alone.
+    /// Files with records after the lowest checkpoint, oldest first. They can be read in any order,
+    /// each alone.
     pub files: Vec<LogFile>,
     /// The last position that was given; the next record gets the one after it.
     pub last: Position,
@@ -134,7 +135,8 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// The files with their headers checked, one against the next. The last one's end is not known yet.
+    /// The files with their headers checked, one against the next. The last one's end is not known
+    /// yet.
     fn list(&mut self) -> Result<Vec<LogFile>, LogError> {
         let mut names = self.names()?;
         let mut files: Vec<LogFile> = Vec::new();
@@ -203,7 +205,8 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Checks that no file is missing between `before` and the one with `header`, and notes where `before` ends.
+    /// Checks that no file is missing between `before` and the one with `header`, and notes where
+    /// `before` ends.
     fn check_follows(
         &mut self,
         before: Option<&mut LogFile>,
@@ -227,8 +230,8 @@ impl Opening<'_> {
         self.lose(error, path, 0, header.first, header.first)
     }
 
-    /// Finds the end of the last file and makes it one that was closed in order. One that has no record, because its
-    /// first group was torn, is deleted, as the next one will have its name.
+    /// Finds the end of the last file and makes it one that was closed in order. One that has no
+    /// record, because its first group was torn, is deleted, as the next one will have its name.
     fn settle_end(&mut self, files: &mut Vec<LogFile>) -> Result<Option<Cut>, LogError> {
         let mut cut = None;
         while let Some(last) = files.last_mut() {
@@ -256,7 +259,8 @@ impl Opening<'_> {
         Ok(cut)
     }
 
-    /// Compares what the files hold with what the checkpoints need, and returns the last position that was given.
+    /// Compares what the files hold with what the checkpoints need, and returns the last position
+    /// that was given.
     fn check_ends(&mut self, files: &[LogFile]) -> Result<Position, LogError> {
         let Checkpoints { lowest, highest } = self.checkpoints;
         let held = files.last().map_or(Position(0), |file| file.last);

@@ -22,8 +22,8 @@ pub struct LogStats {
     pub syncs: u64,
     /// Time spent in them.
     pub sync_time: Duration,
-    /// How many syncs took at most as long as the bound of the same index in [`SYNC_BUCKETS_US`], and longer than the
-    /// bound before.
+    /// How many syncs took at most as long as the bound of the same index in [`SYNC_BUCKETS_US`],
+    /// and longer than the bound before.
     pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
     /// Records that were refused because too many bytes waited.
     pub refused: u64,

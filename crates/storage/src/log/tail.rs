@@ -13,7 +13,8 @@ use super::reader::FileReader;
 use super::record::{Definition, RecordView, Run};
 use super::{Position, SeriesRef};
 
-/// Reads the mutations of one shard, record by record. Records that have nothing of the shard are passed over.
+/// Reads the mutations of one shard, record by record. Records that have nothing of the shard are
+/// passed over.
 ///
 /// Besides one record it keeps the names of the shard's series in one file.
 pub struct Tail {
@@ -49,7 +50,8 @@ impl Tail {
         self.next
     }
 
-    /// The next record with something of the shard; `None` when there is none yet. Asked again later, it goes on.
+    /// The next record with something of the shard; `None` when there is none yet. Asked again
+    /// later, it goes on.
     pub fn next_record(&mut self) -> Result<Option<TailRecord<'_>>, LogError> {
         loop {
             if !self.turn_to_file()? {
@@ -63,14 +65,16 @@ impl Tail {
         Ok(Some(TailRecord { view, shard: self.shard, series: &self.series }))
     }
 
-    /// Has the reader of the file that holds the next position, up to what is durable now; `false` when nothing is.
+    /// Has the reader of the file that holds the next position, up to what is durable now; `false`
+    /// when nothing is.
     fn turn_to_file(&mut self) -> Result<bool, LogError> {
         if let Some(reader) = &self.reader
             && self.next <= reader.last_position()
         {
             return Ok(true);
         }
-        // Files are shown before the durable position rises: what it covers is in the list, or was deleted.
+        // Files are shown before the durable position rises: what it covers is in the list, or was
+        // deleted.
         let durable = self.shared.durable.load(std::sync::atomic::Ordering::Acquire);
         let files = self.shared.files.lock();
         let oldest = files.first().map_or(Position(durable + 1), |file| file.first);

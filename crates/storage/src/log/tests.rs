@@ -19,7 +19,8 @@ const STORE: [u8; 16] = *b"a store's own id";
 /// What a record held: its position and its samples, by series, with the bits of their values.
 type Held = (u64, Vec<(SeriesId, i64, u64)>);
 
-/// A folder in memory where the system has that: some tests open thousands of logs, and each opening syncs.
+/// A folder in memory where the system has that: some tests open thousands of logs, and each
+/// opening syncs.
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -149,7 +149,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Shows what is written: to readers of the files first, then to those who wait for the position.
+    /// Shows what is written: to readers of the files first, then to those who wait for the
+    /// position.
     fn publish(&mut self, last: Position) {
         let live = self.current.as_ref().expect("it was just written");
         let mut files = self.shared.files.lock();

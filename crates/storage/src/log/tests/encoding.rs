@@ -97,7 +97,8 @@ fn items() -> impl Strategy<Value = Item> {
             .prop_map(|(s, r, t, start, h)| Item::Histogram(s, r, t, start, h)),
         2 => (shards(), references(), timestamps(), any::<u64>(), bytes())
             .prop_map(|(s, r, t, value, labels)| Item::Exemplar(s, r, t, value, labels)),
-        1 => (shards(), any::<u8>(), texts).prop_map(|(s, kind, texts)| Item::Metadata(s, kind, texts)),
+        1 => (shards(), any::<u8>(), texts)
+            .prop_map(|(s, kind, texts)| Item::Metadata(s, kind, texts)),
         1 => (any::<[u8; 16]>(), any::<u32>(), any::<u8>())
             .prop_map(|(id, day, window)| Item::Import(id, day, window)),
     ]
@@ -210,7 +211,9 @@ fn body(record: &Record) -> &[u8] {
 
 proptest! {
     #[test]
-    fn any_record_is_read_back_as_it_was_put_in(items in proptest::collection::vec(items(), 0..60)) {
+    fn any_record_is_read_back_as_it_was_put_in(
+        items in proptest::collection::vec(items(), 0..60),
+    ) {
         let mut encoder = RecordEncoder::new();
         // What an encoder held before must not show.
         put(&mut encoder, &Item::Float(1, 2, 3, 4, 5));
@@ -230,7 +233,9 @@ proptest! {
     }
 
     #[test]
-    fn a_body_of_any_bytes_reads_or_is_refused(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn a_body_of_any_bytes_reads_or_is_refused(
+        body in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
         let dir = scratch();
         super::super::fuzz::log_file(&body, dir.path());
     }

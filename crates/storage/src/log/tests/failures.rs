@@ -30,7 +30,8 @@ fn broken(point: FaultPoint, kind: io::ErrorKind, good: u32) -> LogOptions {
     LogOptions { faults: Some(faults), ..options() }
 }
 
-/// Some records are answered until one fails; then nothing goes any more, and a new log has what was answered.
+/// Some records are answered until one fails; then nothing goes any more, and a new log has what
+/// was answered.
 fn fails_and_comes_back(options_: LogOptions, no_space: bool) {
     let dir = scratch();
     let (log, _) = open_with(dir.path(), Checkpoints::default(), options_).unwrap();
@@ -75,7 +76,8 @@ fn fails_and_comes_back(options_: LogOptions, no_space: bool) {
 
 #[test]
 fn a_failed_write_fails_what_waits_and_all_that_comes_later() {
-    // The header, a record, and so on: the first record, or a later one, or a mark or header in between.
+    // The header, a record, and so on: the first record, or a later one, or a mark or header in
+    // between.
     for good in 2..8 {
         fails_and_comes_back(broken(FaultPoint::Write, io::ErrorKind::Other, good), false);
     }

@@ -62,7 +62,8 @@ fn a_log_goes_on_after_a_cut() {
     assert_eq!((held[8].1[0].2, recovery.cut), (50.0f64.to_bits(), None));
 }
 
-/// Flips a bit of each byte in turn and opens: damage must be named, or what is served must be right.
+/// Flips a bit of each byte in turn and opens: damage must be named, or what is served must be
+/// right.
 fn flips(dir: &Path, image: &Image, all: &[Held], last_group: std::ops::Range<usize>) {
     let last_path = &image.0.last().unwrap().0;
     for (path, bytes) in &image.0 {
