@@ -1,7 +1,8 @@
-//! What a query's answer is annotated with: warnings and infos, each with the place in the text that it is about.
+//! What a query's answer is annotated with: warnings and infos, each with the place in the text
+//! that it is about.
 //!
-//! The texts are Prometheus'. An annotation that says the same as one before replaces it, with its place; two kinds
-//! count or widen instead.
+//! The texts are Prometheus'. An annotation that says the same as one before replaces it, with its
+//! place; two kinds count or widen instead.
 
 mod text;
 
@@ -195,8 +196,8 @@ impl Annotations {
         }
     }
 
-    /// The texts with their places in `query`. Of each kind at most `limit`, if it is not 0, and then how many more
-    /// there are.
+    /// The texts with their places in `query`. Of each kind at most `limit`, if it is not 0, and
+    /// then how many more there are.
     pub fn render(&self, query: &str, limit: usize) -> RenderedAnnotations {
         let mut rendered = RenderedAnnotations::default();
         let mut omitted = [0usize; 2];
@@ -252,7 +253,8 @@ impl fmt::Display for Extent {
             Self::Occurrences(n) => write!(f, " ({n} occurrences)"),
             Self::Buckets { bounds, most, times_ms, samples } => write!(
                 f,
-                ", from buckets {} to {}, with a max diff of {}, over {samples} samples from {} to {}",
+                ", from buckets {} to {}, with a max diff of {}, over {samples} samples \
+                 from {} to {}",
                 go_float(bounds.0),
                 go_float(bounds.1),
                 text::two_digits(*most),
@@ -275,9 +277,8 @@ mod tests {
         let rendered = notes.render("a\n\nb", 0);
         assert_eq!(
             rendered.warnings,
-            [
-                "PromQL warning: sort is ineffective for range queries since results are always ordered by labels (3:1)"
-            ]
+            ["PromQL warning: sort is ineffective for range queries since results are always \
+              ordered by labels (3:1)"]
         );
     }
 
@@ -300,7 +301,8 @@ mod tests {
         let rendered = notes.render("m", 0);
         assert!(rendered.warnings[0].ends_with("metric \"m\" (2 occurrences) (1:1)"));
         assert!(rendered.infos[0].ends_with(
-            ", from buckets 0.1 to 2, with a max diff of 0.12, over 2 samples from 1970-01-01T00:00:01Z to 1970-01-01T00:00:02Z (1:1)"
+            ", from buckets 0.1 to 2, with a max diff of 0.12, over 2 samples \
+             from 1970-01-01T00:00:01Z to 1970-01-01T00:00:02Z (1:1)"
         ));
     }
 

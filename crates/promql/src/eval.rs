@@ -1,8 +1,9 @@
 //! The evaluator: series by series over all steps.
 //!
-//! An expression gives a column a series, not a vector a step. Selectors, range functions and what maps one series to
-//! one series ([`pipeline`]) run in parallel over the series, on the caller's threads, and an aggregation above them
-//! folds each column as it comes: its inputs never exist at once. Everything else works on whole vectors ([`column`]).
+//! An expression gives a column a series, not a vector a step. Selectors, range functions and what
+//! maps one series to one series ([`pipeline`]) run in parallel over the series, on the caller's
+//! threads, and an aggregation above them folds each column as it comes: its inputs never exist at
+//! once. Everything else works on whole vectors ([`column`]).
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -72,7 +73,8 @@ pub struct EngineOptions {
     pub max_samples: u64,
     /// Series that a query's selectors may match together.
     pub max_series: u64,
-    /// Whether metric names go when the query ends instead of where a value stops being that metric.
+    /// Whether metric names go when the query ends instead of where a value stops being that
+    /// metric.
     pub delayed_name_removal: bool,
     /// Whether start timestamps tell of counter resets.
     pub use_start_timestamps: bool,

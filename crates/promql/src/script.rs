@@ -1,7 +1,8 @@
 //! Test scripts: series are loaded, queries asked, answers compared.
 //!
-//! The form is that of Prometheus' own `promqltest` files, so theirs run here. Each query is asked several times, as
-//! theirs are: at its time, as the middle of a range query, and with its selectors pinned by `@` at other times.
+//! The form is that of Prometheus' own `promqltest` files, so theirs run here. Each query is asked
+//! several times, as theirs are: at its time, as the middle of a range query, and with its
+//! selectors pinned by `@` at other times.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -1,8 +1,8 @@
 //! Where the evaluator's series come from.
 //!
-//! One trait stands between PromQL and everything that stores: a node's own shards, other nodes' shards, the scripts'
-//! in-memory storage. What lies behind it keeps samples encoded until they are read, series by series, into the
-//! caller's columns.
+//! One trait stands between PromQL and everything that stores: a node's own shards, other nodes'
+//! shards, the scripts' in-memory storage. What lies behind it keeps samples encoded until they are
+//! read, series by series, into the caller's columns.
 
 use rangekeeper_model::{ErrorClass, Labels, Matcher, Samples, TimeRange};
 
@@ -17,7 +17,8 @@ pub struct Select<'a> {
 
 /// Gives the series of one tenant.
 pub trait Source: Send + Sync {
-    /// The series that match and may have samples in the range, **sorted by labels**, no label set twice.
+    /// The series that match and may have samples in the range, **sorted by labels**, no label set
+    /// twice.
     ///
     /// Blocks while it reads; the evaluator runs where blocking is allowed.
     fn select(&self, select: &Select<'_>) -> Result<Box<dyn SeriesSet>, SourceError>;
@@ -36,8 +37,8 @@ pub trait SeriesSet: Send + Sync {
     /// Labels of series `index`.
     fn labels(&self, index: usize) -> &Labels;
 
-    /// Replaces the content of `samples` by those samples of series `index` that lie in the range of the
-    /// [`Select`]: rising in time, no time twice, stale markers included.
+    /// Replaces the content of `samples` by those samples of series `index` that lie in the range
+    /// of the [`Select`]: rising in time, no time twice, stale markers included.
     ///
     /// May be called from several threads at once.
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), SourceError>;

@@ -13,7 +13,8 @@ pub enum Value {
     Scalar(ScalarPoint),
     /// A text, which may be any bytes.
     String(StringPoint),
-    /// A sample a series, in the order of the labels unless a sorting function or `topk` said otherwise.
+    /// A sample a series, in the order of the labels unless a sorting function or `topk` said
+    /// otherwise.
     Vector(Vec<InstantSample>),
     /// Samples of each series, sorted by labels, no label set twice.
     Matrix(Vec<Series>),

@@ -45,18 +45,22 @@ impl fmt::Display for Annotation {
             ),
             Self::PossibleNonCounter { metric } => write!(
                 f,
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                "metric might not be a counter, \
+                 name does not end in _total/_sum/_count/_bucket: {}",
                 go_quote(metric)
             ),
             Self::ForcedMonotonicity { metric, .. } => {
                 f.write_str(
-                    "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
+                    "input to histogram_quantile needed to be fixed for monotonicity (see \
+                     https://prometheus.io/docs/prometheus/latest/querying/functions/\
+                     #histogram_quantile)",
                 )?;
                 for_metric(f, metric.as_deref())
             }
             Self::IncompatibleSamples { op, left, right } => write!(
                 f,
-                "incompatible sample types encountered for binary operator \"{op}\": {left} {op} {right}"
+                "incompatible sample types encountered for binary operator \"{op}\": \
+                 {left} {op} {right}"
             ),
             Self::HistogramIgnoredInAggregation(op) => {
                 write!(f, "ignored histogram in {op} aggregation")
@@ -86,7 +90,8 @@ pub(super) fn line_and_column(query: &str, span: Span) -> String {
     format!("{line}:{column}")
 }
 
-/// A float as Go's `%g` writes it: the fewest digits that say it, with an exponent below 1e-4 and from 1e6 on.
+/// A float as Go's `%g` writes it: the fewest digits that say it, with an exponent below 1e-4 and
+/// from 1e6 on.
 pub fn go_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();

@@ -58,7 +58,8 @@ fn mark(present: &mut [bool], row: &Row) {
     }
 }
 
-/// The labels that a selector's series would surely have: those that one matcher asks to be equal to something.
+/// The labels that a selector's series would surely have: those that one matcher asks to be equal
+/// to something.
 fn labels_of_absence(expr: &Expr) -> Labels {
     let matchers: &[Matcher] = match expr {
         Expr::Vector(selector) => &selector.matchers,

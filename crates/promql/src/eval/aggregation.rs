@@ -1,7 +1,8 @@
 //! Aggregations that fold the values of a group into one.
 //!
-//! Over a pipeline each column is folded as it is made, part by part of the series and in parallel; the parts' groups
-//! are then joined in the parts' order. Over any other vector the rows are folded in theirs.
+//! Over a pipeline each column is folded as it is made, part by part of the series and in parallel;
+//! the parts' groups are then joined in the parts' order. Over any other vector the rows are folded
+//! in theirs.
 
 use rangekeeper_model::Labels;
 

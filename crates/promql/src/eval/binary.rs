@@ -58,7 +58,8 @@ pub(crate) fn of_scalars(op: BinaryOp, left: f64, right: f64) -> f64 {
 }
 
 impl Evaluator<'_> {
-    /// Evaluates an operator, and the operators on its left in a loop: a chain may be as long as the text.
+    /// Evaluates an operator, and the operators on its left in a loop: a chain may be as long as
+    /// the text.
     pub fn binary(
         &self,
         binary: &Binary,

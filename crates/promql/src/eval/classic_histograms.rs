@@ -1,4 +1,5 @@
-//! `histogram_quantile` and its kin over classic histograms: a series a bucket, told apart by the label `le`.
+//! `histogram_quantile` and its kin over classic histograms: a series a bucket, told apart by the
+//! label `le`.
 
 use hashbrown::HashMap;
 use rangekeeper_model::{Labels, LabelsBuilder};

@@ -1,9 +1,10 @@
 //! Columns: what an expression gives over all steps.
 //!
-//! A vector is a list of rows, one a series; a row has one value a step. **A step without a value holds the stale
-//! marker**, the one NaN that no answer ever contains: it says "no sample here" in the data and says the same here, so
-//! a row is one plain array and needs no second one to say where it is empty. No arithmetic makes these bits (it
-//! quiets the NaN), so a value that was computed is never taken for none.
+//! A vector is a list of rows, one a series; a row has one value a step. **A step without a value
+//! holds the stale marker**, the one NaN that no answer ever contains: it says "no sample here" in
+//! the data and says the same here, so a row is one plain array and needs no second one to say
+//! where it is empty. No arithmetic makes these bits (it quiets the NaN), so a value that was
+//! computed is never taken for none.
 
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ pub(crate) fn is_absent(value: f64) -> bool {
 pub(crate) struct Row {
     /// Its labels.
     pub labels: Labels,
-    /// The metric name goes when the query ends. Only with delayed name removal; otherwise it is gone already.
+    /// The metric name goes when the query ends. Only with delayed name removal; otherwise it is
+    /// gone already.
     pub drop_name: bool,
     /// One value a step, [`ABSENT`] where there is none or a histogram.
     pub values: Vec<f64>,
@@ -107,7 +109,8 @@ impl Row {
     }
 }
 
-/// Whether a label says what a metric is rather than where it comes from: it goes when a value no longer is that metric.
+/// Whether a label says what a metric is rather than where it comes from: it goes when a value no
+/// longer is that metric.
 pub(crate) fn is_metadata(name: &str) -> bool {
     name.starts_with("__") && matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }

@@ -21,7 +21,8 @@ impl Moment {
     /// The moment `seconds` after the epoch, by the Gregorian calendar.
     fn of(seconds: i64) -> Self {
         let days = seconds.div_euclid(DAY_SECONDS);
-        // Eras of 400 years that begin on the first of March: the leap day is the last day of its year.
+        // Eras of 400 years that begin on the first of March: the leap day is the last day of its
+        // year.
         let shifted = days + 719_468;
         let era = shifted.div_euclid(146_097);
         let day_of_era = shifted.rem_euclid(146_097);
@@ -56,7 +57,8 @@ impl Moment {
 
 /// What `function`, one of the date functions, says of the moment `seconds` after the epoch.
 pub(crate) fn part(function: Function, seconds: f64) -> f64 {
-    // A conversion of what fits no integer gives the lowest one, as on the processors that Prometheus runs on.
+    // A conversion of what fits no integer gives the lowest one, as on the processors that
+    // Prometheus runs on.
     let fits = (-9.2e18..9.2e18).contains(&seconds);
     let moment = Moment::of(if fits { seconds as i64 } else { i64::MIN });
     let part = match function {

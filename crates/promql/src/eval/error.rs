@@ -31,7 +31,9 @@ pub enum EvalError {
     SameLabels,
     /// Both sides of a match have several series.
     #[error(
-        "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{first}, {second}];many-to-many matching not allowed: matching labels must be unique on one side"
+        "found duplicate series for the match group {group} on the {side} hand-side of the \
+         operation: [{first}, {second}];many-to-many matching not allowed: \
+         matching labels must be unique on one side"
     )]
     ManyToMany {
         /// The labels that were compared.
@@ -45,7 +47,8 @@ pub enum EvalError {
     },
     /// Several series meet one without `group_left` or `group_right`.
     #[error(
-        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+        "multiple matches for labels: many-to-one matching must be explicit \
+         (group_left/group_right)"
     )]
     ManyToOneNotExplicit,
     /// Two results of a match have the same labels.

@@ -63,7 +63,8 @@ impl<'q> Evaluator<'q> {
         (self.interrupt)().map_or(Ok(()), |interrupt| Err(interrupt.into()))
     }
 
-    /// Evaluates an expression that is no range vector. What does not depend on the step is evaluated once.
+    /// Evaluates an expression that is no range vector. What does not depend on the step is
+    /// evaluated once.
     pub fn eval(
         &self,
         expr: &Expr,
@@ -245,8 +246,8 @@ impl Row {
     }
 }
 
-/// Whether an expression gives the same at every step: all that it selects has an `@`, and no function in it asks for
-/// the time.
+/// Whether an expression gives the same at every step: all that it selects has an `@`, and no
+/// function in it asks for the time.
 pub(super) fn is_step_invariant(expr: &Expr) -> bool {
     let mut open = vec![expr];
     while let Some(expr) = open.pop() {

@@ -30,8 +30,8 @@ const BORDER_DISTANCE: f64 = 1.1;
 
 /// Whether the counter began anew between two samples, going by their start timestamps.
 ///
-/// A start at the previous sample's time is a delta in OpenTelemetry, or a cumulative series of unknown start. It is
-/// a delta only if the previous sample knew a start of its own, before itself.
+/// A start at the previous sample's time is a delta in OpenTelemetry, or a cumulative series of
+/// unknown start. It is a delta only if the previous sample knew a start of its own, before itself.
 #[inline]
 pub(crate) fn is_start_reset(timestamps: &[i64], starts: &[i64], index: usize) -> bool {
     let (start, time) = (starts[index], timestamps[index]);
@@ -42,7 +42,8 @@ pub(crate) fn is_start_reset(timestamps: &[i64], starts: &[i64], index: usize) -
     start > time_before || (start_before != 0 && start_before < time_before)
 }
 
-/// Whether a sample claims to have begun before the one before it, in a series that began at another time.
+/// Whether a sample claims to have begun before the one before it, in a series that began at
+/// another time.
 pub(crate) fn has_overlapping_start(window: &Window<'_>) -> bool {
     !window.starts.is_empty()
         && (1..window.starts.len()).any(|index| {
@@ -51,67 +52,139 @@ pub(crate) fn has_overlapping_start(window: &Window<'_>) -> bool {
         })
 }
 
-/// The change over the window's range. `resets` are the samples, by their index in the series, before which the
-/// counter fell; none if it is no counter.
-pub(crate) fn extrapolated(window: &Window<'_>, resets: &[usize], change: Change) -> f64 {
-    let last = window.values.len().wrapping_sub(1);
-    let since = if change.starts && change.counter { known_zero(window) } else { None };
-    if window.values.is_empty() || (window.values.len() < 2 && since.is_none()) {
-        return ABSENT;
-    }
-    let first_value = window.values[0];
-    let mut result = window.values[last] - first_value;
-    if since.is_some() {
-        result += first_value;
-    }
-    for reset in resets {
-        result += window.values[reset - 1 - window.offset];
-    }
-    let (first_ms, last_ms) = (window.timestamps[0], window.timestamps[last]);
-    let seconds = |ms: i64| ms as f64 / 1000.0;
-    let sampled = seconds(last_ms - since.unwrap_or(first_ms));
-    let distance = seconds(last_ms - first_ms) / last as f64;
-    let near = distance * BORDER_DISTANCE;
-
-    let mut to_start = match since {
-        Some(_) => 0.0,
-        None => seconds(first_ms - window.from_ms),
-    };
-    if to_start >= near {
-        to_start = distance / 2.0;
-    }
-    if change.counter && since.is_none() && result > 0.0 && first_value >= 0.0 {
-        // A counter is never negative: it began where the slope meets zero, if that is inside the range.
-        to_start = to_start.min(sampled * (first_value / result));
-    }
-    let mut to_end = seconds(window.to_ms - last_ms);
-    if last == 0 {
-        to_end = 0.0;
-    } else if to_end >= near {
-        to_end = distance / 2.0;
-    }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if change.per_second {
-        factor /= seconds(window.to_ms - window.from_ms);
-    }
-    result * factor
+/// Computes the changes over one series' ranges. Remembers how the samples of the last range lay:
+/// of a regular series all ranges look alike, and then a range costs a subtraction and a product.
+pub(crate) struct Extrapolation {
+    change: Change,
+    layout: Layout,
+    lengths: Lengths,
+    factor: f64,
 }
 
-/// The time inside the range at which the counter is known to have been zero: the first sample's start.
-fn known_zero(window: &Window<'_>) -> Option<i64> {
+/// How the samples of a range lie, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Layout {
+    /// From the range's left border to the first sample.
+    to_start_ms: i64,
+    /// From the first sample to the last.
+    sampled_ms: i64,
+    /// From the last sample to the right border.
+    to_end_ms: i64,
+    /// How long before the first sample the counter is known to have been zero, if that is known.
+    since_zero_ms: Option<i64>,
+    /// Number of samples but one.
+    last: usize,
+}
+
+/// What a change is stretched over, in seconds.
+#[derive(Clone, Copy, Default)]
+struct Lengths {
+    /// Before the first sample.
+    to_start: f64,
+    /// Between the samples.
+    sampled: f64,
+    /// After the last sample.
+    to_end: f64,
+    /// Of the range.
+    range: f64,
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+impl Layout {
+    /// A series that covers the border is continued up to it; one that seems to begin or end
+    /// inside is continued by half a distance of its samples.
+    fn lengths(self, range_ms: i64) -> Lengths {
+        let distance = seconds(self.sampled_ms) / self.last as f64;
+        let near = distance * BORDER_DISTANCE;
+        let continued = |length: f64| if length >= near { distance / 2.0 } else { length };
+        Lengths {
+            to_start: match self.since_zero_ms {
+                Some(_) => 0.0,
+                None => continued(seconds(self.to_start_ms)),
+            },
+            sampled: seconds(self.sampled_ms + self.since_zero_ms.unwrap_or(0)),
+            to_end: if self.last == 0 { 0.0 } else { continued(seconds(self.to_end_ms)) },
+            range: seconds(range_ms),
+        }
+    }
+}
+
+impl Extrapolation {
+    /// For the changes of one series.
+    pub fn new(change: Change) -> Self {
+        let (layout, lengths) = (Layout::default(), Lengths::default());
+        Self { change, layout, lengths, factor: f64::NAN }
+    }
+
+    /// The change over the window's range. `resets` are the samples, by their index in the series,
+    /// before which the counter fell; none if it is no counter.
+    #[inline]
+    pub fn value(&mut self, window: &Window<'_>, resets: &[usize]) -> f64 {
+        let Some(last) = window.values.len().checked_sub(1) else { return ABSENT };
+        let knows_starts = self.change.starts && self.change.counter;
+        let since_zero_ms = if knows_starts { since_zero(window) } else { None };
+        if last == 0 && since_zero_ms.is_none() {
+            return ABSENT;
+        }
+        let first_value = window.values[0];
+        let mut result = window.values[last] - first_value;
+        if since_zero_ms.is_some() {
+            result += first_value;
+        }
+        for reset in resets {
+            result += window.values[reset - 1 - window.offset];
+        }
+        let layout = Layout {
+            to_start_ms: window.timestamps[0] - window.from_ms,
+            sampled_ms: window.timestamps[last] - window.timestamps[0],
+            to_end_ms: window.to_ms - window.timestamps[last],
+            since_zero_ms,
+            last,
+        };
+        if layout != self.layout {
+            self.layout = layout;
+            self.lengths = layout.lengths(window.to_ms - window.from_ms);
+            self.factor = self.factor_from(self.lengths.to_start);
+        }
+        if self.change.counter && since_zero_ms.is_none() && result > 0.0 && first_value >= 0.0 {
+            // A counter is never negative: it began where the slope meets zero, if that is inside
+            // the range.
+            let to_zero = self.lengths.sampled * (first_value / result);
+            if to_zero < self.lengths.to_start {
+                return result * self.factor_from(to_zero);
+            }
+        }
+        result * self.factor
+    }
+
+    fn factor_from(&self, to_start: f64) -> f64 {
+        let Lengths { sampled, to_end, range, .. } = self.lengths;
+        let factor = (sampled + to_start + to_end) / sampled;
+        if self.change.per_second { factor / range } else { factor }
+    }
+}
+
+/// How long before the first sample the counter is known to have been zero: since that sample's
+/// start, if it lies in the range.
+fn since_zero(window: &Window<'_>) -> Option<i64> {
     let start = window.starts.first().copied()?;
-    (start > window.from_ms && start < window.timestamps[0]).then_some(start)
+    let first = window.timestamps[0];
+    (start > window.from_ms && start < first).then_some(first - start)
 }
 
-/// The change between the values at the two borders, for `anchored` and `smoothed`. The window also holds the samples
-/// beyond the borders.
+/// The change between the values at the two borders, for `anchored` and `smoothed`. The window also
+/// holds the samples beyond the borders.
 pub(crate) fn between_borders(window: &Window<'_>, change: Change, border: Border) -> f64 {
     let smoothed = border == Border::Smoothed;
     let Some((first, last)) = border_samples(window, smoothed) else { return ABSENT };
     let (left, right) = border_values(window, (first, last), smoothed, change.counter);
     let mut result = right - left;
     if change.counter {
-        // The borders' own resets are in their values already: only what lies strictly inside counts.
+        // The borders' own resets are in their values already: only what lies strictly inside
+        // counts.
         let begin = first + usize::from(window.timestamps[first] <= window.from_ms);
         let end = last + usize::from(window.timestamps[last] < window.to_ms);
         let inside = window.values.get(begin..end).unwrap_or(&[]);
@@ -123,8 +196,8 @@ pub(crate) fn between_borders(window: &Window<'_>, change: Change, border: Borde
     result
 }
 
-/// The samples of a range with a value at each border, for a query that asks for an `anchored` or `smoothed` range
-/// itself.
+/// The samples of a range with a value at each border, for a query that asks for an `anchored` or
+/// `smoothed` range itself.
 pub(crate) fn with_borders(window: &Window<'_>, smoothed: bool) -> Vec<(i64, f64)> {
     let Some((first, last)) = border_samples(window, smoothed) else { return Vec::new() };
     let (left, right) = border_values(window, (first, last), smoothed, false);
@@ -155,8 +228,9 @@ fn border_values(
     (left, right)
 }
 
-/// The samples at the borders: the last at or before the left one (or the first of all), and the last of all, which
-/// for `smoothed` is the first at or after the right one. `None` if all samples lie before the range, or after it.
+/// The samples at the borders: the last at or before the left one (or the first of all), and the
+/// last of all, which for `smoothed` is the first at or after the right one. `None` if all samples
+/// lie before the range, or after it.
 fn border_samples(window: &Window<'_>, smoothed: bool) -> Option<(usize, usize)> {
     let mut last = window.timestamps.len().checked_sub(1)?;
     let first = first_anchored(window);
@@ -174,14 +248,15 @@ fn first_anchored(window: &Window<'_>) -> usize {
     window.timestamps[..before_last].partition_point(|t| *t <= window.from_ms).saturating_sub(1)
 }
 
-/// The samples of the window from the last at or before the left border on, for `anchored`. `None` if none lies in
-/// the range itself.
+/// The samples of the window from the last at or before the left border on, for `anchored`. `None`
+/// if none lies in the range itself.
 pub(crate) fn anchored_from(window: &Window<'_>) -> Option<usize> {
     let last = window.timestamps.last()?;
     (*last > window.from_ms).then(|| first_anchored(window))
 }
 
-/// The value at `time_ms` on the line from sample `left` to the next one. A counter that fell begins at zero.
+/// The value at `time_ms` on the line from sample `left` to the next one. A counter that fell
+/// begins at zero.
 fn interpolate(window: &Window<'_>, left: usize, time_ms: i64, counter: bool) -> f64 {
     let from = (window.timestamps[left], window.values[left]);
     let to = (window.timestamps[left + 1], window.values[left + 1]);

@@ -1,6 +1,7 @@
 //! Sums and means that lose no digits.
 //!
-//! Neumaier's form of Kahan's compensated summation, because answers are compared with Prometheus, which sums so.
+//! Neumaier's form of Kahan's compensated summation, because answers are compared with Prometheus,
+//! which sums so.
 
 /// A sum with the part that its 53 bits could not hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +52,8 @@ impl Sum {
     }
 }
 
-/// A mean: the sum over the count, until the sum leaves the range of floats; from there on the mean itself is carried.
+/// A mean: the sum over the count, until the sum leaves the range of floats; from there on the mean
+/// itself is carried.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mean {
     /// The sum, or the mean once `overflowed`.

@@ -48,8 +48,8 @@ impl Grouping {
         !self.without && self.names.is_empty()
     }
 
-    /// Writes what tells the group of a series from others. `dropped` says that name, type and unit are gone although
-    /// the labels still have them.
+    /// Writes what tells the group of a series from others. `dropped` says that name, type and unit
+    /// are gone although the labels still have them.
     pub fn key(&self, labels: &Labels, dropped: bool, key: &mut Vec<u8>) {
         key.clear();
         if self.without {

@@ -1,7 +1,7 @@
 //! `info`: labels of info metrics, such as `target_info`, added to the series that they describe.
 //!
-//! A series and an info series belong together if they agree on `instance` and `job`. Which info series that is may
-//! change from step to step, so one series may become several.
+//! A series and an info series belong together if they agree on `instance` and `job`. Which info
+//! series that is may change from step to step, so one series may become several.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,14 +29,15 @@ const ANY_INFO: &str = ".+_info";
 struct Wanted {
     /// Conditions on the info metric's name.
     names: Vec<Matcher>,
-    /// Whether series of these names are left as they are: not where the argument only says which they are not.
+    /// Whether series of these names are left as they are: not where the argument only says which
+    /// they are not.
     ignores_by_name: bool,
     /// Conditions on other labels, which are also the only labels added, if there are any.
     labels: Vec<Matcher>,
 }
 
-/// The info series that describe the series of one `instance` and `job`, by the info metric's name. Their values are
-/// the times of their samples.
+/// The info series that describe the series of one `instance` and `job`, by the info metric's name.
+/// Their values are the times of their samples.
 type Described<'a> = BTreeMap<&'a str, Vec<&'a Row>>;
 
 impl Wanted {
@@ -178,7 +179,8 @@ impl Evaluator<'_> {
     }
 }
 
-/// Adds to `rows` what a series becomes: a row for each way in which it is described over the steps.
+/// Adds to `rows` what a series becomes: a row for each way in which it is described over the
+/// steps.
 fn describe(
     row: &Row,
     described: &Described<'_>,
@@ -239,7 +241,8 @@ fn newest<'a>(candidates: &[&'a Row], step: usize) -> Result<Option<&'a Row>, Ev
             Some(other) if other.values[step] == time => {
                 let time_ms = (time * 1000.0).round();
                 return Err(EvalError::argument(format!(
-                    "found duplicate series for info metric: existing {} @ {time_ms}, new {} @ {time_ms}",
+                    "found duplicate series for info metric: \
+                     existing {} @ {time_ms}, new {} @ {time_ms}",
                     other.labels, row.labels
                 )));
             }

@@ -1,7 +1,6 @@
 //! `label_replace` and `label_join`: they look at labels alone.
 
-use rangekeeper_model::{LabelsBuilder, METRIC_NAME};
-use regex::Regex;
+use rangekeeper_model::{LabelsBuilder, METRIC_NAME, anchored_regex};
 
 use super::column::{Row, Vector};
 use super::error::EvalError;
@@ -47,7 +46,7 @@ impl Evaluator<'_> {
         notes: &mut Annotations,
     ) -> Result<Vector, EvalError> {
         let pattern = String::from_utf8_lossy(bytes_of(&call.args[4]));
-        let Ok(regex) = Regex::new(&format!("^(?s:{pattern})$")) else {
+        let Ok(regex) = anchored_regex(&pattern) else {
             let text = format!("invalid regular expression in label_replace(): {pattern}");
             return Err(EvalError::argument(text));
         };

@@ -1,7 +1,8 @@
 //! Operators between two vectors whose series have to find each other.
 //!
-//! Series meet whose labels agree on what the matching compares. One side may have several of an agreement (the *many*
-//! side), the other one (the *one* side): at each step, so a series may end where another of the same labels begins.
+//! Series meet whose labels agree on what the matching compares. One side may have several of an
+//! agreement (the *many* side), the other one (the *one* side): at each step, so a series may end
+//! where another of the same labels begins.
 
 use rangekeeper_model::{Labels, LabelsBuilder, METRIC_NAME};
 

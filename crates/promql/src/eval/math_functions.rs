@@ -2,7 +2,8 @@
 
 use crate::functions::Function;
 
-/// `function` as a map over floats, given the values of its scalar arguments at the step. `None` if it is none.
+/// `function` as a map over floats, given the values of its scalar arguments at the step. `None` if
+/// it is none.
 pub(crate) fn of_float(function: Function) -> Option<fn(f64) -> f64> {
     Some(match function {
         Function::Abs => f64::abs,

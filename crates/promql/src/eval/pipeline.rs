@@ -1,16 +1,19 @@
 //! Expressions that make one column of each series of a selector, all series in parallel.
 //!
-//! `clamp_min(rate(x[5m]), 0) * 60` is such an expression: a selector or a range function over one, and maps above it.
-//! Each worker reads a series into its own memory and makes its column there. What happens to the column is the
-//! caller's: it becomes a row of a vector, or it is folded into an aggregation and never stored.
+//! `clamp_min(rate(x[5m]), 0) * 60` is such an expression: a selector or a range function over one,
+//! and maps above it. Each worker reads a series into its own memory and makes its column there.
+//! What happens to the column is the caller's: it becomes a row of a vector, or it is folded into
+//! an aggregation and never stored.
 //!
-//! **Invariant:** the cut of the series into parts depends on their number alone, and parts are joined in their order,
-//! so the same query over the same data gives the same bits, however many threads there are.
+//! **Invariant:** the cut of the series into parts depends on their number alone, and parts are
+//! joined in their order, so the same query over the same data gives the same bits, however many
+//! threads there are.
 
 mod plan;
 
 use rangekeeper_model::{Labels, MatchOp, Matcher, Samples};
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::column::{Row, Vector, is_absent, is_metadata, without_metadata};
 use super::error::EvalError;
@@ -123,10 +126,26 @@ impl Naming {
 }
 
 impl Pipeline {
-    /// Whether dropping names at once could make two series the same.
+    /// Whether dropping names at once makes two series the same, or nearly surely does.
     pub fn may_collide(&self, evaluator: &Evaluator<'_>) -> bool {
-        let drops_now = self.naming.drops && !evaluator.options.delayed_name_removal;
-        drops_now && (!self.naming.one_name || self.has_type_labels())
+        if !self.drops_now(evaluator) || (self.naming.one_name && !self.has_type_labels()) {
+            return false;
+        }
+        let series = (0..self.set.len()).into_par_iter();
+        let hash = |key: &mut Vec<u8>, index| {
+            key.clear();
+            for (name, value) in self.set.labels(index).iter().filter(|(n, _)| !is_metadata(n)) {
+                // Neither byte occurs in a text.
+                key.extend_from_slice(name.as_bytes());
+                key.push(0xfe);
+                key.extend_from_slice(value.as_bytes());
+                key.push(0xff);
+            }
+            xxh3_64(key)
+        };
+        let mut hashes: Vec<u64> = series.map_init(Vec::new, hash).collect();
+        hashes.sort_unstable();
+        hashes.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     /// Whether the name of series `index` is to go when the query ends.
@@ -191,8 +210,8 @@ impl Pipeline {
         evaluator.hold(rows, self.steps)
     }
 
-    /// Folds all columns into accumulators, of which each part of the series makes its own: `fold` takes the indices
-    /// of a part. Gives the parts in order.
+    /// Folds all columns into accumulators, of which each part of the series makes its own: `fold`
+    /// takes the indices of a part. Gives the parts in order.
     pub fn fold<A: Send>(
         &self,
         evaluator: &Evaluator<'_>,

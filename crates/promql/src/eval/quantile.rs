@@ -132,7 +132,8 @@ fn rank_of(bound: f64, buckets: &[Bucket], count: f64) -> f64 {
     count
 }
 
-/// Sorts buckets, joins those of one bound and makes counts rise. `None` where the highest bound is not infinite.
+/// Sorts buckets, joins those of one bound and makes counts rise. `None` where the highest bound is
+/// not infinite.
 #[expect(clippy::option_option, reason = "no answer, and nothing to mend, are two things")]
 fn prepare(buckets: &mut Vec<Bucket>) -> Option<Option<Mended>> {
     buckets.sort_by(|a, b| nan_first(a.upper_bound, b.upper_bound));
@@ -149,7 +150,8 @@ fn prepare(buckets: &mut Vec<Bucket>) -> Option<Option<Mended>> {
     Some(make_rise(buckets))
 }
 
-/// Makes the counts rise with the bounds. Differences that are rounding are levelled; a real fall is reported.
+/// Makes the counts rise with the bounds. Differences that are rounding are levelled; a real fall
+/// is reported.
 fn make_rise(buckets: &mut [Bucket]) -> Option<Mended> {
     let mut mended: Option<Mended> = None;
     let mut highest = buckets[0].count;

@@ -1,14 +1,15 @@
 //! The functions of a range of samples: one series in, one column out.
 //!
-//! What can be told from a range's borders (`rate`, `count_over_time`, `changes`, …) costs as much as the samples and
-//! the steps together; what has to look at every sample of every range costs that.
+//! What can be told from a range's borders (`rate`, `count_over_time`, `changes`, …) costs as much
+//! as the samples and the steps together; what has to look at every sample of every range costs
+//! that.
 
 use std::sync::Arc;
 
 use rangekeeper_model::Samples;
 
 use super::column::{ABSENT, HistogramColumn, Row};
-use super::extrapolation::{self, Border, Change, is_start_reset};
+use super::extrapolation::{self, Border, Change, Extrapolation, is_start_reset};
 use super::float_sums;
 use super::quantile;
 use super::regression;
@@ -260,6 +261,7 @@ impl Series<'_> {
             });
         }
         let (mut first, mut end) = (0, 0);
+        let mut extrapolation = Extrapolation::new(change);
         self.ranges.each(self.samples, self.steps, |step, window| {
             if window.is_mixed() {
                 out.findings.mixed = true;
@@ -275,11 +277,12 @@ impl Series<'_> {
             if call.starts && change.counter && extrapolation::has_overlapping_start(window) {
                 out.findings.overlaps += 1;
             }
-            out.values[step] = extrapolation::extrapolated(window, &resets[first..end], change);
+            out.values[step] = extrapolation.value(window, &resets[first..end]);
         });
     }
 
-    /// Calls `visit` with the index of each float but the first, and whether its start timestamp tells of a reset.
+    /// Calls `visit` with the index of each float but the first, and whether its start timestamp
+    /// tells of a reset.
     fn each_pair(&self, mut visit: impl FnMut(usize, bool)) {
         let floats = &self.samples.floats;
         let starts = self.call.starts && !floats.starts.is_empty();
@@ -415,7 +418,8 @@ fn last_time(window: &Window<'_>) -> i64 {
     window.timestamps.last().copied().unwrap_or(i64::MIN).max(histogram)
 }
 
-/// Index of the greatest value, of equal ones the `later` or the first. NaN only if there is nothing else.
+/// Index of the greatest value, of equal ones the `later` or the first. NaN only if there is
+/// nothing else.
 fn greatest(window: &Window<'_>, later: bool) -> usize {
     extreme(window.values, |value, best| value > best || (later && value == best))
 }

@@ -1,4 +1,5 @@
-//! Aggregations that choose among the series of a group: `topk`, `bottomk`, `limitk` and `limit_ratio`.
+//! Aggregations that choose among the series of a group: `topk`, `bottomk`, `limitk` and
+//! `limit_ratio`.
 
 use rangekeeper_model::Labels;
 
@@ -18,8 +19,8 @@ const MAX_INT: f64 = 9_223_372_036_854_774_784.0;
 const MIN_INT: f64 = -9_223_372_036_854_775_808.0;
 
 impl Evaluator<'_> {
-    /// `topk` and `bottomk`: at each step the series of a group with the greatest or least values. At a single step
-    /// the result is in the order of the values.
+    /// `topk` and `bottomk`: at each step the series of a group with the greatest or least values.
+    /// At a single step the result is in the order of the values.
     pub fn ranked(
         &self,
         aggregate: &Aggregate,
@@ -174,7 +175,8 @@ fn bounds(values: &[f64]) -> (f64, f64) {
     )
 }
 
-/// Leaves the `count` greatest or least, in that order; NaN last, and of equal ones the earlier row.
+/// Leaves the `count` greatest or least, in that order; NaN last, and of equal ones the earlier
+/// row.
 fn choose(candidates: &mut Vec<(f64, usize)>, count: usize, greatest_first: bool) {
     let compare = |a: &(f64, usize), b: &(f64, usize)| {
         let by_value = match (a.0.is_nan(), b.0.is_nan()) {
@@ -193,8 +195,8 @@ fn choose(candidates: &mut Vec<(f64, usize)>, count: usize, greatest_first: bool
     candidates.sort_unstable_by(compare);
 }
 
-/// Where in [0, 1) a label set stands. The same as in a Prometheus of the default build: xxHash64 over each name and
-/// value with its length before it, in one byte, or in three after 255.
+/// Where in [0, 1) a label set stands. The same as in a Prometheus of the default build: xxHash64
+/// over each name and value with its length before it, in one byte, or in three after 255.
 fn place_of(labels: &Labels) -> f64 {
     let mut bytes = Vec::with_capacity(labels.as_bytes().len());
     for (name, value) in labels {

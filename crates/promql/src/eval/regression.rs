@@ -42,8 +42,8 @@ pub(crate) fn predict_linear(window: &Window<'_>, seconds: f64) -> f64 {
     slope * seconds + value
 }
 
-/// The last value smoothed by Holt's method: `smoothing` weighs a sample against the trend, `trend` the last change
-/// against the changes before; both above 0 and below 1.
+/// The last value smoothed by Holt's method: `smoothing` weighs a sample against the trend, `trend`
+/// the last change against the changes before; both above 0 and below 1.
 pub(crate) fn double_exponential_smoothing(window: &Window<'_>, smoothing: f64, trend: f64) -> f64 {
     if window.values.len() < 2 {
         return ABSENT;

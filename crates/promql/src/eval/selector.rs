@@ -116,8 +116,8 @@ pub(crate) fn around(reference: Reference, lookback_ms: i64) -> Ranges {
     Ranges { reference, range_ms: lookback_ms, before_ms: 0, after_ms: lookback_ms }
 }
 
-/// Fills `row` with values interpolated between the samples around each step. After the last sample its value stands;
-/// before the first there is none. The samples must hold no stale markers.
+/// Fills `row` with values interpolated between the samples around each step. After the last sample
+/// its value stands; before the first there is none. The samples must hold no stale markers.
 pub(crate) fn fill_smoothed(samples: &Samples, around: &Ranges, steps: Steps, row: &mut Row) {
     row.values.clear();
     row.values.resize(steps.count, ABSENT);

@@ -1,4 +1,5 @@
-//! The sort functions. They matter to instant queries only: a range query's answer is in the order of the labels.
+//! The sort functions. They matter to instant queries only: a range query's answer is in the order
+//! of the labels.
 
 use std::cmp::Ordering;
 

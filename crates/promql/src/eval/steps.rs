@@ -44,8 +44,8 @@ impl Steps {
         (0..self.count).map(move |index| self.time(index))
     }
 
-    /// The steps of a subquery that ends with `end_ms` and reaches back beyond `after_ms`: the multiples of
-    /// `step_ms` in between, so that they are the same whenever the query is asked.
+    /// The steps of a subquery that ends with `end_ms` and reaches back beyond `after_ms`: the
+    /// multiples of `step_ms` in between, so that they are the same whenever the query is asked.
     pub fn of_subquery(after_ms: i64, end_ms: i64, step_ms: i64) -> Self {
         let first = after_ms.div_euclid(step_ms) * step_ms + step_ms;
         Self::between(first, end_ms, step_ms)

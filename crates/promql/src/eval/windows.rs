@@ -28,7 +28,8 @@ pub(crate) struct Ranges {
     pub reference: Reference,
     /// Length of each.
     pub range_ms: i64,
-    /// How much earlier samples are also given: `anchored` and `smoothed` look for what lies beyond a border.
+    /// How much earlier samples are also given: `anchored` and `smoothed` look for what lies beyond
+    /// a border.
     pub before_ms: i64,
     /// How much later samples are also given.
     pub after_ms: i64,
@@ -60,7 +61,8 @@ pub(crate) struct Window<'a> {
 impl Ranges {
     /// Calls `visit` with each step that has samples. The samples must hold no stale markers.
     ///
-    /// The borders only ever move forward: all steps together cost as much as the samples and the steps.
+    /// The borders only ever move forward: all steps together cost as much as the samples and the
+    /// steps.
     pub fn each<'a>(
         &self,
         samples: &'a Samples,

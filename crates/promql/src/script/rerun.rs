@@ -2,8 +2,8 @@
 
 use crate::ast::{At, Expr};
 
-/// The query with everything that it selects pinned to `time_ms`, printed; `None` if a function in it asks for the
-/// time, so that it may answer differently at another.
+/// The query with everything that it selects pinned to `time_ms`, printed; `None` if a function in
+/// it asks for the time, so that it may answer differently at another.
 pub(super) fn pinned(expr: &Expr, time_ms: i64) -> Option<String> {
     let mut is_safe = true;
     expr.visit(|expr| {

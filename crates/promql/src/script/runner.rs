@@ -15,7 +15,8 @@ use crate::series_description::SeriesValue;
 use crate::value::{InstantSample, SampleValue, ScalarPoint, Series, Value};
 use crate::{ParserOptions, parse};
 
-/// Distance of the steps of the range query whose middle step must be the answer to an instant query.
+/// Distance of the steps of the range query whose middle step must be the answer to an instant
+/// query.
 const AROUND_MS: i64 = 60_000;
 
 /// Runs commands in order; what the evals gave.

@@ -13,7 +13,8 @@ use crate::eval::selector::{self, Lookback, Told};
 use crate::eval::steps::Steps;
 use crate::functions::Function;
 
-/// Maps above each other before an expression is no longer taken for one pipeline: the plan recurses.
+/// Maps above each other before an expression is no longer taken for one pipeline: the plan
+/// recurses.
 const MAX_MAPS: usize = 16;
 
 /// Whether an expression makes one column of each series of a selector or subquery.
