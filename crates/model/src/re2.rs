@@ -3,12 +3,13 @@
 //! The two languages look alike and differ in what they mean: here `.` matches a newline, `\d`, `\w`, `\s` and `\b` are
 //! ASCII, `\Q…\E` quotes, `\<` is a plain character, `[a&&b]` is a set of three, `x**` and `x{1001}` are errors. So the
 //! text is parsed by the rules of Go's `regexp/syntax`, error texts included, into the syntax tree of `regex-syntax`;
-//! what that prints is compiled.
+//! it is then printed in the language of `regex` and compiled.
 
 mod class;
 mod escape;
 mod literals;
 mod parser;
+mod printer;
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, Look};
@@ -59,8 +60,7 @@ pub(crate) fn compile_anchored(hir: Hir) -> Result<Regex, RegexError> {
 
 fn compile(hir: &Hir) -> Result<Regex, RegexError> {
     let mut printed = String::new();
-    let mut printer = regex_syntax::hir::print::Printer::new();
-    printer.print(hir, &mut printed).map_err(|_| RegexError::TooLarge)?;
+    printer::print(&mut printed, hir);
     RegexBuilder::new(&printed)
         .size_limit(MAX_COMPILED_BYTES)
         // Printing puts groups around what was none.
