@@ -1,5 +1,6 @@
-//! From the body of a request to the hash of each series: what remote write costs before a sample is looked at.
-//! 2,000 samples a request, each of its own series, as Prometheus sends them; times are for one request.
+//! From the body of a request to the hash of each series: what remote write costs before a sample
+//! is looked at. 2,000 samples a request, each of its own series, as Prometheus sends them; times
+//! are for one request.
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
 //! What the benches measure with: input of a realistic shape, made here.
 
-/// A label set of the shape that a scraped host has: ten labels, some 180 bytes of text. Label sets of one `host`
-/// differ by `metric`.
+/// A label set of the shape that a scraped host has: ten labels, some 180 bytes of text. Label sets
+/// of one `host` differ by `metric`.
 pub fn labels(host: usize, metric: usize) -> Vec<(String, String)> {
     let family = ["cpu_seconds", "disk_io_time", "filesystem_avail", "network_receive"][metric % 4];
     [

@@ -5,7 +5,8 @@ mod reduce;
 mod testing;
 mod validate;
 
-/// A run of buckets: `offset` empty buckets after the previous span's end (or from bucket 0), then `length` buckets.
+/// A run of buckets: `offset` empty buckets after the previous span's end (or from bucket 0), then
+/// `length` buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Gap before the span; the first span's may be negative.
@@ -82,12 +83,14 @@ pub struct Histogram {
 pub enum HistogramError {
     /// The schema is not one that exists.
     #[error(
-        "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets, got schema {0}"
+        "histogram has an invalid schema, which must be between -4 and 8 for \
+         exponential buckets, or -53 for custom buckets, got schema {0}"
     )]
     Schema(i32),
     /// Spans and buckets do not agree.
     #[error(
-        "{side}: spans need {spans} buckets, have {buckets} buckets: histogram spans specify different number of buckets than provided"
+        "{side}: spans need {spans} buckets, have {buckets} buckets: histogram spans \
+         specify different number of buckets than provided"
     )]
     SpansBuckets {
         /// Which buckets.
@@ -99,7 +102,8 @@ pub enum HistogramError {
     },
     /// A span other than the first has a negative offset.
     #[error(
-        "{side}: span number {number} with offset {offset}: histogram has a span whose offset is negative"
+        "{side}: span number {number} with offset {offset}: \
+         histogram has a span whose offset is negative"
     )]
     NegativeOffset {
         /// Which buckets.
@@ -111,7 +115,8 @@ pub enum HistogramError {
     },
     /// A bucket's count is below zero.
     #[error(
-        "{side}: bucket number {number} has observation count of {count}: histogram has a bucket whose observation count is negative"
+        "{side}: bucket number {number} has observation count of {count}: \
+         histogram has a bucket whose observation count is negative"
     )]
     NegativeBucket {
         /// Which buckets.
@@ -131,7 +136,9 @@ pub enum HistogramError {
     },
     /// The observations in the buckets do not add up to the count.
     #[error(
-        "{buckets} observations found in buckets, but the Count field is {count}: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)"
+        "{buckets} observations found in buckets, but the Count field is {count}: \
+         histogram's observation count should equal the number of observations found in the \
+         buckets (in absence of NaN)"
     )]
     CountMismatch {
         /// Sum over the buckets.
@@ -141,7 +148,9 @@ pub enum HistogramError {
     },
     /// With NaN observations the count may exceed the buckets', but never fall short.
     #[error(
-        "{buckets} observations found in buckets, but the Count field is {count}: histogram's observation count should be at least the number of observations found in the buckets"
+        "{buckets} observations found in buckets, but the Count field is {count}: \
+         histogram's observation count should be at least the number of observations found in \
+         the buckets"
     )]
     CountNotBigEnough {
         /// Sum over the buckets.
@@ -176,12 +185,15 @@ impl Histogram {
         crate::sample::is_stale(self.sum)
     }
 
-    /// The histogram as bytes, floats by their bits: what is compared when two lie at one time, and what digests
-    /// are made of. The first byte is the kind, 1 integer, 2 float. No storage format: nothing reads it back.
+    /// The histogram as bytes, floats by their bits: what is compared when two lie at one time, and
+    /// what digests are made of. The first byte is the kind, 1 integer, 2 float. No storage format:
+    /// nothing reads it back.
     pub fn canonical_bytes(&self) -> Vec<u8> {
         fn list<T>(out: &mut Vec<u8>, items: &[T], bytes: impl Fn(&T) -> [u8; 8]) {
             out.extend((items.len() as u64).to_be_bytes());
-            items.iter().for_each(|item| out.extend(bytes(item)));
+            for item in items {
+                out.extend(bytes(item));
+            }
         }
         let bits = |value: &f64| value.to_bits().to_be_bytes();
         let mut out = Vec::with_capacity(160);

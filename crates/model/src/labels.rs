@@ -112,7 +112,7 @@ impl Labels {
     #[must_use]
     pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
         let mut bytes = Vec::with_capacity(self.0.len());
-        for (name, value) in self.iter() {
+        for (name, value) in self {
             if keep(name) {
                 append_label(&mut bytes, name.as_bytes(), value.as_bytes());
             }

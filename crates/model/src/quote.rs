@@ -19,7 +19,7 @@ pub fn go_quote(text: &str) -> String {
             '\x0b' => out.push_str("\\v"),
             ' '..='~' => out.push(c),
             c if c < ' ' || c == '\x7f' => {
-                write!(out, "\\x{:02x}", u32::from(c)).expect("a String takes all")
+                write!(out, "\\x{:02x}", u32::from(c)).expect("a String takes all");
             }
             c if is_printable(c) => out.push(c),
             c if u32::from(c) < 0x1_0000 => {

@@ -1,5 +1,6 @@
-//! A place in a protobuf message, and the steps from there: one-byte keys and lengths on the fast path, everything else
-//! through `prost::encoding`, so that what is well-formed is decided in one place.
+//! A place in a protobuf message, and the steps from there: one-byte keys and lengths on the fast
+//! path, everything else through `prost::encoding`, so that what is well-formed is decided in one
+//! place.
 
 use prost::encoding::{DecodeContext, WireType, decode_varint, skip_field};
 
@@ -26,8 +27,8 @@ pub(crate) const fn fields(tags: &[u32]) -> u32 {
     set
 }
 
-/// A place in a message. `bytes` begins where the body begins and ends where the message ends, so that `at` is an
-/// offset into the body and running out of bytes is the end of the message.
+/// A place in a message. `bytes` begins where the body begins and ends where the message ends, so
+/// that `at` is an offset into the body and running out of bytes is the end of the message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
@@ -63,12 +64,6 @@ impl<'a> Cursor<'a> {
         Self { at, ..*self }
     }
 
-    /// The part of the message from `start` to `end`.
-    #[inline]
-    pub(crate) fn until(&self, start: usize, end: usize) -> Self {
-        Self::within(self.bytes, start, end)
-    }
-
     /// The rest of the message.
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
@@ -81,10 +76,22 @@ impl<'a> Cursor<'a> {
         &self.bytes[start..self.at]
     }
 
+    /// Goes past `count` bytes that are there.
+    #[inline]
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.at += count;
+    }
+
     /// The next byte, if it is the message's.
     #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
+    }
+
+    /// The bytes up to the end of the message, from the start of the body on.
+    #[inline]
+    pub(crate) fn whole(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Goes to the end, so that an iterator that failed yields nothing more.
@@ -164,23 +171,6 @@ impl<'a> Cursor<'a> {
     /// Goes past all length-delimited fields from here on whose key is the one byte `key`.
     #[inline]
     pub(crate) fn skip_run(&mut self, key: u8) -> Result<(), DecodeError> {
-        let mut at = self.at;
-        // Nothing but the length just read decides where the next one lies: this chain is all that the loop waits for.
-        while let Some([found, length]) = self.bytes.get(at..).and_then(<[u8]>::first_chunk)
-            && *found == key
-            && *length < 0x80
-        {
-            at += 2 + usize::from(*length);
-        }
-        if at < self.bytes.len() && self.bytes[at] != key || at == self.bytes.len() {
-            self.at = at;
-            return Ok(());
-        }
-        self.skip_long_run(key)
-    }
-
-    /// The same where a length takes two bytes or more, or leads beyond the end.
-    fn skip_long_run(&mut self, key: u8) -> Result<(), DecodeError> {
         while self.peek() == Some(key) {
             self.at += 1;
             self.skip_bytes()?;
@@ -246,8 +236,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past the field whose key was just read. A field that the message knows is here only because its wire type
-    /// was not the one that was looked for.
+    /// Goes past the field whose key was just read. A field that the message knows is here only
+    /// because its wire type was not the one that was looked for.
     #[cold]
     pub(crate) fn skip_unknown(&mut self, key: u32, known: u32) -> Result<(), DecodeError> {
         let (tag, wire_type) = (key >> 3, key & 7);
@@ -268,8 +258,25 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The messages in one repeated field of a message whose fields were walked before, so that known fields of other
-/// numbers are gone past by their wire type alone.
+/// Where the length-delimited fields from `at` on end whose key is the one byte `key`, if all their
+/// lengths take one byte. Past the end of `bytes` it says some place past the end.
+#[inline]
+pub(crate) fn end_of_short_run(bytes: &[u8], mut at: usize, key: u8) -> Option<usize> {
+    // Nothing but the length just read decides where the next field lies: this chain is all that
+    // the loop waits for.
+    while let Some([found, length]) = bytes.get(at..).and_then(<[u8]>::first_chunk)
+        && *found == key
+    {
+        if *length >= 0x80 {
+            return None;
+        }
+        at += 2 + usize::from(*length);
+    }
+    Some(at)
+}
+
+/// The messages in one repeated field of a message whose fields were walked before, so that known
+/// fields of other numbers are gone past by their wire type alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages<'a> {
     fields: Cursor<'a>,
@@ -281,6 +288,12 @@ impl<'a> Messages<'a> {
     #[inline]
     pub(crate) fn new(fields: Cursor<'a>, tag: u32) -> Self {
         Self { fields, key: key(tag, BYTES) }
+    }
+
+    /// What is left of the message that holds the field.
+    #[inline]
+    pub(crate) fn fields(&mut self) -> &mut Cursor<'a> {
+        &mut self.fields
     }
 
     /// Reads the next one. After an error there is none.

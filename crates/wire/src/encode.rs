@@ -1,4 +1,5 @@
-//! What a sender needs: requests as bodies. Here for tests and tools; nothing in it is on a hot path.
+//! What a sender needs: requests as bodies. Here for tests and tools; nothing in it is on a hot
+//! path.
 
 use std::collections::HashMap;
 

@@ -2,7 +2,8 @@
 
 use rangekeeper_model::ErrorClass;
 
-/// Where and how a message is malformed. The request as a whole can't be taken: nothing after that byte can be trusted.
+/// Where and how a message is malformed. The request as a whole can't be taken: nothing after that
+/// byte can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed protobuf at byte {offset}: {fault}")]
 pub struct DecodeError {

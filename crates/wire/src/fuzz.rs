@@ -1,5 +1,5 @@
-//! Bodies of the fuzz targets: what prost decodes, the walkers decode to the same content; of all other bytes they say
-//! that they are malformed, or make something of them, but never panic.
+//! Bodies of the fuzz targets: what prost decodes, the walkers decode to the same content; of all
+//! other bytes they say that they are malformed, or make something of them, but never panic.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +10,7 @@ use rangekeeper_model::{
 };
 
 use crate::proto::{v1 as message_v1, v2 as message_v2};
-use crate::{DecodeError, Exemplar, Metadata, MetricType, Sample, SeriesError, v1, v2};
+use crate::{DecodeError, Exemplar, Metadata, MetricType, RawLabels, Sample, SeriesError, v1, v2};
 
 type Pairs = Vec<(String, String)>;
 
@@ -31,8 +31,15 @@ struct PlainSeries {
     samples: Vec<PlainSample>,
     histograms: Vec<PlainHistogram>,
     exemplars: Vec<PlainExemplar>,
-    /// In remote write 2.0; an inner `None` has references out of range.
-    metadata: Option<Option<PlainMetadata>>,
+    /// In remote write 2.0.
+    metadata: SeriesMetadata,
+}
+
+#[derive(Debug, PartialEq)]
+enum SeriesMetadata {
+    Absent,
+    RefOutOfRange,
+    Given(PlainMetadata),
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -73,9 +80,9 @@ fn walk_v1(data: &[u8]) -> Result<PlainRequest, DecodeError> {
                 request.metadata.push((entry.family.into_owned(), metadata));
             }
             v1::Entry::Series(series) => {
-                let labels = walked_labels(series.canonical(&mut bytes))?;
-                if let (Some(labels), v1_run) = (&labels, series.labels()) {
-                    check_run(labels, v1_run);
+                let labels = walked_labels(&series.canonical(&mut bytes))?;
+                if let Some(labels) = &labels {
+                    check_run(labels, series.labels());
                 }
                 let histograms = series.histograms().map(|h| h.map(|h| plain_histogram(&h)));
                 request.series.push(PlainSeries {
@@ -83,7 +90,7 @@ fn walk_v1(data: &[u8]) -> Result<PlainRequest, DecodeError> {
                     samples: series.samples().map(plain_sample).collect::<Result<_, _>>()?,
                     histograms: histograms.collect::<Result<_, _>>()?,
                     exemplars: series.exemplars().map(walked_exemplar).collect::<Result<_, _>>()?,
-                    metadata: None,
+                    metadata: SeriesMetadata::Absent,
                 });
             }
         }
@@ -92,8 +99,8 @@ fn walk_v1(data: &[u8]) -> Result<PlainRequest, DecodeError> {
 }
 
 /// A run that is canonical is the labels.
-fn check_run(labels: &Labels, raw: crate::RawLabels<'_>) {
-    if let crate::RawLabels::Run(run) = raw
+fn check_run(labels: &Labels, raw: RawLabels<'_>) {
+    if let RawLabels::Run(run) = raw
         && let Ok(run) = Labels::from_canonical(run)
     {
         assert_eq!(run, *labels);
@@ -106,13 +113,14 @@ fn walk_v2(data: &[u8]) -> Result<PlainRequest, v2::RequestError> {
     for series in scratch.read(data)?.series() {
         let series = series?;
         let metadata = match series.metadata() {
-            Ok(metadata) => metadata.map(|metadata| Some(plain_metadata(&metadata))),
+            Ok(Some(metadata)) => SeriesMetadata::Given(plain_metadata(&metadata)),
+            Ok(None) => SeriesMetadata::Absent,
             Err(SeriesError::Malformed(error)) => return Err(error.into()),
-            Err(_) => Some(None),
+            Err(_) => SeriesMetadata::RefOutOfRange,
         };
         let histograms = series.histograms().map(|h| h.map(|h| plain_histogram(&h)));
         request.series.push(PlainSeries {
-            labels: walked_labels(series.canonical(&mut bytes))?,
+            labels: walked_labels(&series.canonical(&mut bytes))?,
             samples: series.samples().map(plain_sample).collect::<Result<_, _>>()?,
             histograms: histograms.collect::<Result<_, _>>()?,
             exemplars: series.exemplars().map(walked_exemplar).collect::<Result<_, _>>()?,
@@ -122,10 +130,10 @@ fn walk_v2(data: &[u8]) -> Result<PlainRequest, v2::RequestError> {
     Ok(request)
 }
 
-fn walked_labels(outcome: Result<&[u8], SeriesError>) -> Result<Option<Labels>, DecodeError> {
-    match outcome {
+fn walked_labels(canonical: &Result<&[u8], SeriesError>) -> Result<Option<Labels>, DecodeError> {
+    match canonical {
         Ok(bytes) => Ok(Some(Labels::from_canonical(bytes).expect("the walker says so"))),
-        Err(SeriesError::Malformed(error)) => Err(error),
+        Err(SeriesError::Malformed(error)) => Err(*error),
         Err(_) => Ok(None),
     }
 }
@@ -169,7 +177,7 @@ fn plain_v1(request: &message_v1::WriteRequest) -> PlainRequest {
         exemplars: (series.exemplars.iter())
             .map(|e| (e.timestamp, e.value.to_bits(), Labels::from_pairs(pairs(&e.labels)).ok()))
             .collect(),
-        metadata: None,
+        metadata: SeriesMetadata::Absent,
     });
     let metadata = request.metadata.iter().map(|entry| {
         let plain = (metric_type(entry.r#type), entry.help.clone(), entry.unit.clone());
@@ -202,8 +210,15 @@ fn plain_v2(request: &message_v2::Request) -> PlainRequest {
             .map(|(timestamp, own, bytes)| (timestamp, start(own, series), bytes))
             .collect(),
         exemplars: series.exemplars.iter().map(plain_exemplar).collect(),
-        metadata: (series.metadata.as_ref())
-            .map(|m| Some((metric_type(m.r#type), text(m.help_ref)?, text(m.unit_ref)?))),
+        metadata: match &series.metadata {
+            None => SeriesMetadata::Absent,
+            Some(metadata) => match (text(metadata.help_ref), text(metadata.unit_ref)) {
+                (Some(help), Some(unit)) => {
+                    SeriesMetadata::Given((metric_type(metadata.r#type), help, unit))
+                }
+                _ => SeriesMetadata::RefOutOfRange,
+            },
+        },
     });
     PlainRequest { series: series.collect(), metadata: Vec::new() }
 }

@@ -16,8 +16,8 @@ const SHOWN_BYTES: usize = 512;
 /// The labels of a series of remote write 1.0, before anything in them was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawLabels<'a> {
-    /// All of them, one after the other, at the start of the series. If the sender is well-behaved these *are* the
-    /// canonical bytes; if not, they are the identity of no series.
+    /// All of them, one after the other, at the start of the series. If the sender is well-behaved
+    /// these *are* the canonical bytes; if not, they are the identity of no series.
     Run(&'a [u8]),
     /// Other fields lie before or between them.
     Scattered,
@@ -55,7 +55,8 @@ pub enum SeriesError {
     },
     /// A reference points beyond the symbols.
     #[error(
-        "parsing labels for series {refs}: labelRefs {name} (name) = {value} (value) outside of symbols table (size {symbols})"
+        "parsing labels for series {refs}: labelRefs {name} (name) = {value} (value) \
+         outside of symbols table (size {symbols})"
     )]
     RefOutOfRange {
         /// The references, cut off where there are many.
@@ -69,7 +70,8 @@ pub enum SeriesError {
     },
     /// A reference of the metadata points beyond the symbols.
     #[error(
-        "parsing metadata for series: reference {reference} outside of symbols table (size {symbols})"
+        "parsing metadata for series: reference {reference} outside of symbols table \
+         (size {symbols})"
     )]
     MetadataRef {
         /// The reference.
@@ -109,7 +111,8 @@ pub(crate) enum MetricName {
 
 pub(crate) type RawPair<'a> = (&'a [u8], &'a [u8]);
 
-/// The (name, value) pairs of a message whose field 1 is a repeated `Label`, in the order of the bytes.
+/// The (name, value) pairs of a message whose field 1 is a repeated `Label`, in the order of the
+/// bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct RawPairs<'a>(Messages<'a>);
 
@@ -140,7 +143,7 @@ fn read_label(mut label: Cursor<'_>) -> Result<RawPair<'_>, DecodeError> {
 }
 
 /// A pair as text, if it is.
-pub(crate) fn text_pair<'a>((name, value): RawPair<'a>) -> Result<(&'a str, &'a str), SeriesError> {
+pub(crate) fn text_pair((name, value): RawPair<'_>) -> Result<(&str, &str), SeriesError> {
     match (str::from_utf8(name), str::from_utf8(value)) {
         (Ok(name), Ok(value)) => Ok((name, value)),
         _ => Err(SeriesError::Labels {
@@ -150,7 +153,8 @@ pub(crate) fn text_pair<'a>((name, value): RawPair<'a>) -> Result<(&'a str, &'a 
     }
 }
 
-/// Writes the canonical bytes of `pairs` over `out`: sorted by name, without empty values; refuses what is no label set.
+/// Writes the canonical bytes of `pairs` over `out`: sorted by name, without empty values; refuses
+/// what is no label set.
 pub(crate) fn canonicalize(
     pairs: &mut [RawPair<'_>],
     metric_name: MetricName,
@@ -263,7 +267,8 @@ mod tests {
         let mut out = Vec::new();
         let mut raw = [(&b"__name__"[..], &b"up"[..]), (b"a", b"\xff")];
         let error = canonicalize(&mut raw, MetricName::Required, &mut out).unwrap_err();
-        let expected = "invalid metric name or labels, got {__name__=\"up\", a=\"\u{fffd}\"}: a name or value is not UTF-8";
+        let expected = "invalid metric name or labels, got {__name__=\"up\", a=\"\u{fffd}\"}: \
+                        a name or value is not UTF-8";
         assert_eq!(error.to_string(), expected);
     }
 }

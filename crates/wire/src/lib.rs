@@ -1,9 +1,10 @@
-//! What comes and goes over the wire: remote write 1.0 and 2.0 as walks over the bytes where they lie, Snappy, and the
-//! headers that tell what a body is.
+//! What comes and goes over the wire: remote write 1.0 and 2.0 as walks over the bytes where they
+//! lie, Snappy, and the headers that tell what a body is.
 //!
-//! The way of a request: [`negotiate()`] says which version it is, [`decompress`] uncompresses it into a buffer that is
-//! used again, [`v1::entries`] or [`v2::Scratch::read`] walks it. What is malformed is lost as a whole
-//! ([`DecodeError`]); what is wrong with one series concerns that series ([`SeriesError`]). Limits are the caller's.
+//! The way of a request: [`negotiate()`] says which version it is, [`decompress`] uncompresses it
+//! into a buffer that is used again, [`v1::entries`] or [`v2::Scratch::read`] walks it. What is
+//! malformed is lost as a whole ([`DecodeError`]); what is wrong with one series concerns that
+//! series ([`SeriesError`]). Limits are the caller's.
 
 mod cursor;
 pub mod encode;

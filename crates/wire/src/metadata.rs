@@ -63,7 +63,8 @@ impl MetricType {
     }
 }
 
-/// The metadata of one family. Texts that are not UTF-8 have replacement characters: they are shown, never compared.
+/// The metadata of one family. Texts that are not UTF-8 have replacement characters: they are
+/// shown, never compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata<'a> {
     /// The type.

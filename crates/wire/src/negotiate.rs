@@ -44,7 +44,8 @@ pub enum NegotiationError {
     },
     /// The message is one that does not exist.
     #[error(
-        "got {content_type} content type; unknown type for remote write protobuf message {message}, supported: {MESSAGE_V1}, {MESSAGE_V2}"
+        "got {content_type} content type; unknown type for remote write protobuf message \
+         {message}, supported: {MESSAGE_V1}, {MESSAGE_V2}"
     )]
     Message {
         /// The message's name.
@@ -64,8 +65,8 @@ impl NegotiationError {
     }
 }
 
-/// Reads the headers `Content-Type` and `Content-Encoding`; where one is missing, Snappy and remote write 1.0 are
-/// meant. Spaces, case and quotes make no difference.
+/// Reads the headers `Content-Type` and `Content-Encoding`; where one is missing, Snappy and remote
+/// write 1.0 are meant. Spaces, case and quotes make no difference.
 pub fn negotiate(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
@@ -148,7 +149,8 @@ mod tests {
         assert_eq!(
             text("application/x-protobuf;proto=foo", "snappy"),
             "got application/x-protobuf;proto=foo content type; unknown type for remote write \
-             protobuf message foo, supported: prometheus.WriteRequest, io.prometheus.write.v2.Request"
+             protobuf message foo, supported: prometheus.WriteRequest, \
+             io.prometheus.write.v2.Request"
         );
         assert_eq!(
             text("application/x-protobuf", "zstd"),

@@ -1,5 +1,5 @@
-//! The messages of `proto/` as plain structs. They serve everything that is not hot; requests are read by the walkers
-//! of [`crate::v1`] and [`crate::v2`].
+//! The messages of `proto/` as plain structs. They serve everything that is not hot; requests are
+//! read by the walkers of [`crate::v1`] and [`crate::v2`].
 
 /// Remote write 1.0.
 #[allow(missing_docs, clippy::pedantic, reason = "generated code")]

@@ -5,6 +5,7 @@ use crate::error::DecodeError;
 
 /// In a series of either version.
 const SAMPLES: u32 = 2;
+const SAMPLES_BYTE: u8 = 0x12;
 const VALUE: u32 = key(1, FIXED64);
 const TIMESTAMP: u32 = key(2, VARINT);
 const START: u32 = key(3, VARINT);
@@ -16,7 +17,9 @@ pub(crate) const FIELDS_V2: u32 = fields(&[1, 2, 3]);
 
 /// A usual sample has a value and a timestamp of six bytes: any from the year 1971 to 2109.
 const USUAL_BYTES: usize = 16;
-/// Its last eight bytes are the value's last one, the timestamp's key, and six that say whether another follows.
+const USUAL_LENGTH: u8 = 16;
+/// Its last eight bytes are the value's last one, the timestamp's key, and six that say whether
+/// another follows.
 const USUAL_MASK: u64 = u64::from_le_bytes([0, 0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80]);
 const USUAL_BITS: u64 = u64::from_le_bytes([0, 0x10, 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
 
@@ -54,26 +57,25 @@ impl Iterator for Samples<'_> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (known, start_ms) = (self.known, self.start_ms);
-        self.messages.read_next(|message| read_sample(message, known, start_ms))
+        let fields = self.messages.fields();
+        if let Some([SAMPLES_BYTE, USUAL_LENGTH, sample @ ..]) =
+            fields.rest().first_chunk::<{ 2 + USUAL_BYTES }>()
+            && let Some(sample) = read_usual(sample, start_ms)
+        {
+            fields.advance(2 + USUAL_BYTES);
+            return Some(Ok(sample));
+        }
+        self.messages.read_next(|message| read_any(message, known, start_ms))
     }
 }
 
+/// A value, then a timestamp of six bytes: two loads and a comparison.
 #[inline]
-fn read_sample(message: Cursor<'_>, known: u32, start_ms: i64) -> Result<Sample, DecodeError> {
-    match read_usual(message.rest(), start_ms) {
-        Some(sample) => Ok(sample),
-        None => read_any(message, known, start_ms),
-    }
-}
-
-/// A value, then a timestamp of six bytes, and nothing else: two loads and a comparison.
-#[inline]
-fn read_usual(bytes: &[u8], start_ms: i64) -> Option<Sample> {
-    let bytes: &[u8; USUAL_BYTES] = bytes.try_into().ok()?;
-    let (value, _) = bytes[1..].split_first_chunk::<8>()?;
-    let (_, tail) = bytes.split_last_chunk::<8>()?;
+fn read_usual(sample: &[u8; USUAL_BYTES], start_ms: i64) -> Option<Sample> {
+    let (value, _) = sample[1..].split_first_chunk::<8>()?;
+    let (_, tail) = sample.split_last_chunk::<8>()?;
     let tail = u64::from_le_bytes(*tail);
-    if bytes[0] != 0x09 || tail & USUAL_MASK != USUAL_BITS {
+    if sample[0] != 0x09 || tail & USUAL_MASK != USUAL_BITS {
         return None;
     }
     let timestamp_ms = join_sevens(tail >> 16).cast_signed();
@@ -111,8 +113,13 @@ mod tests {
     use super::*;
     use crate::proto::v2;
 
-    fn read(bytes: &[u8], start_ms: i64) -> Result<Sample, DecodeError> {
-        read_sample(Cursor::new(bytes), FIELDS_V2, start_ms)
+    /// Reads `sample` as the only one of a series.
+    fn read(sample: &[u8], start_ms: i64) -> Result<Sample, DecodeError> {
+        let series = [&[SAMPLES_BYTE, u8::try_from(sample.len()).unwrap()], sample].concat();
+        let mut samples = Samples::new(Cursor::new(&series), FIELDS_V2, start_ms);
+        let sample = samples.next().expect("a sample");
+        assert!(samples.next().is_none());
+        sample
     }
 
     #[test]
@@ -120,8 +127,7 @@ mod tests {
         let sample = v2::Sample { value: -1.5, timestamp: 1_700_000_000_123, start_timestamp: 0 };
         let bytes = sample.encode_to_vec();
         let expected = Sample { timestamp_ms: 1_700_000_000_123, start_ms: 9, value: -1.5 };
-        assert_eq!(read_usual(&bytes, 9), Some(expected));
-        assert_eq!(read_usual(&bytes[..15], 9), None);
+        assert_eq!(read_usual(&bytes.try_into().unwrap(), 9), Some(expected));
     }
 
     #[test]
@@ -139,7 +145,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_sample_reads_as_it_was_written(bits: u64, short in 0i64..1 << 42, any: i64, start: i64) {
+        fn every_sample_reads_as_it_was_written(
+            bits: u64,
+            short in 0i64..1 << 42,
+            any: i64,
+            start: i64,
+        ) {
             for timestamp in [short, any] {
                 let value = f64::from_bits(bits);
                 let sample = v2::Sample { value, timestamp, start_timestamp: start };

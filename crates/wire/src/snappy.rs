@@ -1,4 +1,5 @@
-//! Snappy's block format, into memory that is used again. (The framed format is not remote write's.)
+//! Snappy's block format, into memory that is used again. (The framed format is not remote
+//! write's.)
 
 use rangekeeper_model::ErrorClass;
 
@@ -33,8 +34,9 @@ impl SnappyError {
     }
 }
 
-/// Uncompresses `body` into the front of `buffer`, and returns that front. The buffer keeps its greatest length, so
-/// that a body in its turn costs no clearing; whoever pools buffers lets go of those that became too long.
+/// Uncompresses `body` into the front of `buffer`, and returns that front. The buffer keeps its
+/// greatest length, so that a body in its turn costs no clearing; whoever pools buffers lets go of
+/// those that became too long.
 pub fn decompress<'b>(
     body: &[u8],
     limit_bytes: usize,

@@ -1,11 +1,12 @@
-//! Remote write 1.0, read where it lies: a walk over the bytes of a `WriteRequest` that copies and allocates nothing.
+//! Remote write 1.0, read where it lies: a walk over the bytes of a `WriteRequest` that copies and
+//! allocates nothing.
 
 #[cfg(test)]
 mod tests;
 
 use rangekeeper_model::HistogramSample;
 
-use crate::cursor::{BYTES, Cursor, fields, key};
+use crate::cursor::{BYTES, Cursor, end_of_short_run, fields, key};
 use crate::error::DecodeError;
 use crate::exemplar::Exemplars;
 use crate::histogram::Histograms;
@@ -22,6 +23,7 @@ const REQUEST_FIELDS: u32 = fields(&[1, 3]);
 const LABEL: u32 = key(1, BYTES);
 const LABEL_BYTE: u8 = 0x0a;
 const SAMPLE: u32 = key(2, BYTES);
+const SAMPLE_BYTE: u8 = 0x12;
 const EXEMPLAR: u32 = key(3, BYTES);
 const HISTOGRAM: u32 = key(4, BYTES);
 const SERIES_FIELDS: u32 = fields(&[1, 2, 3, 4]);
@@ -81,7 +83,8 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// A series as it lies in a request. Its fields are well-formed; what is in them is read when it is asked for.
+/// A series as it lies in a request. Its fields are well-formed; what is in them is read when it is
+/// asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
     message: Cursor<'a>,
@@ -104,15 +107,29 @@ enum Rest {
 impl<'a> Series<'a> {
     #[inline]
     fn walk(message: Cursor<'a>) -> Result<Self, DecodeError> {
+        match Self::walk_usual(message) {
+            Some(series) => Ok(series),
+            None => Self::walk_any(message),
+        }
+    }
+
+    /// Labels, then samples, and nothing else, each shorter than 128 bytes.
+    #[inline]
+    fn walk_usual(message: Cursor<'a>) -> Option<Self> {
+        let bytes = message.whole();
+        let run_end = end_of_short_run(bytes, message.offset(), LABEL_BYTE)?;
+        let end = end_of_short_run(bytes, run_end, SAMPLE_BYTE)?;
+        (end == bytes.len()).then_some(Self { message, run_end, rest: Rest::Samples })
+    }
+
+    fn walk_any(message: Cursor<'a>) -> Result<Self, DecodeError> {
         let mut at = message;
         at.skip_run(LABEL_BYTE)?;
         let run_end = at.offset();
         let mut rest = Rest::Samples;
         while !at.is_done() {
-            match at.key()? {
-                SAMPLE => drop(at.skip_bytes()?),
-                other => rest = rest.with(other, &mut at)?,
-            }
+            let key = at.key()?;
+            rest = rest.with(key, &mut at)?;
         }
         Ok(Self { message, run_end, rest })
     }
@@ -133,7 +150,8 @@ impl<'a> Series<'a> {
         RawPairs::new(self.message).map(|pair| text_pair(pair?))
     }
 
-    /// The canonical bytes of the labels, written into `buffer`: the slow way, for labels that are not known.
+    /// The canonical bytes of the labels, written into `buffer`: the slow way, for labels that are
+    /// not known.
     pub fn canonical<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], SeriesError> {
         let mut pairs = RawPairs::new(self.message).collect::<Result<Vec<RawPair<'_>>, _>>()?;
         canonicalize(&mut pairs, MetricName::Required, buffer)?;
@@ -151,7 +169,8 @@ impl<'a> Series<'a> {
         Samples::new(self.after_run(), sample::FIELDS_V1, 0)
     }
 
-    /// Whether there is nothing besides labels and float samples, so that nothing else need be asked for.
+    /// Whether there is nothing besides labels and float samples, so that nothing else need be
+    /// asked for.
     #[inline]
     pub fn has_only_samples(&self) -> bool {
         self.rest == Rest::Samples
@@ -169,12 +188,12 @@ impl<'a> Series<'a> {
 }
 
 impl Rest {
-    /// Goes past a field that is no sample, and says what the rest holds with it.
+    /// Goes past a field, and says what the rest holds with it.
     fn with(self, key: u32, at: &mut Cursor<'_>) -> Result<Self, DecodeError> {
         let seen = match key {
             LABEL => Self::Labels,
             EXEMPLAR | HISTOGRAM if self == Self::Samples => Self::More,
-            EXEMPLAR | HISTOGRAM => self,
+            SAMPLE | EXEMPLAR | HISTOGRAM => self,
             other => return at.skip_unknown(other, SERIES_FIELDS).map(|()| self),
         };
         at.skip_bytes()?;

@@ -1,5 +1,5 @@
-//! Remote write 2.0, read where it lies: a walk over the bytes of a `Request` that copies nothing but labels, which it
-//! renders from the symbols into a buffer.
+//! Remote write 2.0, read where it lies: a walk over the bytes of a `Request` that copies nothing
+//! but labels, which it renders from the symbols into a buffer.
 
 mod render;
 mod symbols;
@@ -9,9 +9,9 @@ mod tests;
 use rangekeeper_model::{ErrorClass, HistogramSample};
 
 pub use symbols::Symbols;
-use symbols::{Refs, Table};
+use symbols::Table;
 
-use crate::cursor::{BYTES, Cursor, Messages, VARINT, fields, key};
+use crate::cursor::{BYTES, Cursor, Messages, VARINT, end_of_short_run, fields, key};
 use crate::error::{DecodeError, Fault};
 use crate::exemplar::Exemplars;
 use crate::histogram::Histograms;
@@ -27,9 +27,11 @@ const PACKED_REFS: u32 = key(1, BYTES);
 const PACKED_REFS_BYTE: u8 = 0x0a;
 const REF: u32 = key(1, VARINT);
 const SAMPLE: u32 = key(2, BYTES);
+const SAMPLE_BYTE: u8 = 0x12;
 const HISTOGRAM: u32 = key(3, BYTES);
 const EXEMPLAR: u32 = key(4, BYTES);
 const METADATA: u32 = key(5, BYTES);
+const METADATA_BYTE: u8 = 0x2a;
 const CREATED: u32 = key(6, VARINT);
 const SERIES_FIELDS: u32 = fields(&[1, 2, 3, 4, 5, 6]);
 const HISTOGRAMS: u32 = 3;
@@ -62,8 +64,8 @@ impl RequestError {
     }
 }
 
-/// Where things lie in a body: memory that one request after the other uses. Symbols may come after the series that
-/// refer to them, so that a request is walked once before its series are.
+/// Where things lie in a body: memory that one request after the other uses. Symbols may come after
+/// the series that refer to them, so that a request is walked once before its series are.
 #[derive(Debug, Default)]
 pub struct Scratch {
     table: Table,
@@ -90,16 +92,6 @@ impl Place {
     fn of(self, body: &[u8]) -> &[u8] {
         &body[self.start as usize..self.end as usize]
     }
-
-    #[inline]
-    fn len(self) -> usize {
-        (self.end - self.start) as usize
-    }
-
-    #[inline]
-    fn is_empty(self) -> bool {
-        self.start == self.end
-    }
 }
 
 impl Scratch {
@@ -108,8 +100,8 @@ impl Scratch {
         Self::default()
     }
 
-    /// Walks an uncompressed body and checks its symbols. That no symbol occurs twice is the sender's affair: nothing
-    /// here rests on it.
+    /// Walks an uncompressed body and checks its symbols. That no symbol occurs twice is the
+    /// sender's affair: nothing here rests on it.
     pub fn read<'a>(&'a mut self, body: &'a [u8]) -> Result<Request<'a>, RequestError> {
         self.table.clear();
         self.series.clear();
@@ -118,7 +110,7 @@ impl Scratch {
             match request.key()? {
                 SYMBOL => {
                     let start = request.skip_bytes()?;
-                    self.table.push(Place::new(start, &request)?);
+                    self.table.push(body, Place::new(start, &request)?);
                 }
                 TIMESERIES => {
                     let start = request.skip_bytes()?;
@@ -142,7 +134,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The series, in the order of the bytes. After an error the rest can't be trusted: the request as a whole is lost.
+    /// The series, in the order of the bytes. After an error the rest can't be trusted: the request
+    /// as a whole is lost.
     #[inline]
     pub fn series(&self) -> impl Iterator<Item = Result<Series<'a>, DecodeError>> + use<'a> {
         let Self { body, symbols, .. } = *self;
@@ -163,7 +156,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A series as it lies in a request. Its fields are well-formed; what is in them is read when it is asked for.
+/// A series as it lies in a request. Its fields are well-formed; what is in them is read when it is
+/// asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
     message: Cursor<'a>,
@@ -186,6 +180,31 @@ struct Holds {
 impl<'a> Series<'a> {
     #[inline]
     fn walk(message: Cursor<'a>, symbols: Symbols<'a>) -> Result<Self, DecodeError> {
+        match Self::walk_usual(message, symbols) {
+            Some(series) => Ok(series),
+            None => Self::walk_any(message, symbols),
+        }
+    }
+
+    /// Packed references, then samples, then perhaps metadata, and nothing else, each shorter than
+    /// 128 bytes.
+    #[inline]
+    fn walk_usual(message: Cursor<'a>, symbols: Symbols<'a>) -> Option<Self> {
+        let bytes = message.whole();
+        let [PACKED_REFS_BYTE, length] = *message.rest().first_chunk()? else { return None };
+        if length >= 0x80 {
+            return None;
+        }
+        let run_start = message.offset() + 2;
+        let run_end = run_start + usize::from(length);
+        let samples_end = end_of_short_run(bytes, run_end, SAMPLE_BYTE)?;
+        let end = end_of_short_run(bytes, samples_end, METADATA_BYTE)?;
+        let after_holds = Holds { metadata: end > samples_end, ..Holds::default() };
+        let series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
+        (end == bytes.len()).then_some(series)
+    }
+
+    fn walk_any(message: Cursor<'a>, symbols: Symbols<'a>) -> Result<Self, DecodeError> {
         let mut at = message;
         let mut run_start = at.offset();
         if at.peek() == Some(PACKED_REFS_BYTE) {
@@ -195,18 +214,16 @@ impl<'a> Series<'a> {
         let (run_end, after_holds) = (at.offset(), Holds::default());
         let mut series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
         while !at.is_done() {
-            match at.key()? {
-                SAMPLE => drop(at.skip_bytes()?),
-                other => series.note(other, &mut at)?,
-            }
+            let key = at.key()?;
+            series.note(key, &mut at)?;
         }
         Ok(series)
     }
 
-    /// Goes past a field that is no sample, and keeps in mind that it is there.
-    #[inline]
+    /// Goes past a field, and keeps in mind that it is there.
     fn note(&mut self, key: u32, at: &mut Cursor<'_>) -> Result<(), DecodeError> {
         match key {
+            SAMPLE => {}
             METADATA => self.after_holds.metadata = true,
             HISTOGRAM | EXEMPLAR => self.after_holds.histograms_or_exemplars = true,
             CREATED => {
@@ -223,13 +240,15 @@ impl<'a> Series<'a> {
         at.skip_bytes().map(drop)
     }
 
-    /// The canonical bytes of the labels, written into `buffer`: at once where the references come sorted by name, else
-    /// the slow way. Every rule for labels is checked here. The buffer keeps its greatest length.
+    /// The canonical bytes of the labels, written into `buffer`: at once where the references come
+    /// packed and sorted by name, else the slow way. Every rule for labels is checked here. The
+    /// buffer keeps its greatest length.
     #[inline]
     pub fn canonical<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], SeriesError> {
-        match self.symbols.render_sorted(self.refs(), buffer)? {
-            Some(length) => Ok(&buffer[..length]),
-            None => self.canonical_by_sorting(buffer),
+        let refs = self.after_run().since(self.run_start);
+        match self.symbols.render_sorted(refs, buffer) {
+            Some(length) if !self.after_holds.refs => Ok(&buffer[..length]),
+            _ => self.canonical_by_sorting(buffer),
         }
     }
 
@@ -239,15 +258,6 @@ impl<'a> Series<'a> {
         self.symbols.resolve(self.message, &mut pairs)?;
         canonicalize(&mut pairs, MetricName::Required, buffer)?;
         Ok(buffer)
-    }
-
-    #[inline]
-    fn refs(&self) -> Refs<'a> {
-        let mut after = self.after_run();
-        if !self.after_holds.refs {
-            after.finish();
-        }
-        Refs::new(self.message.until(self.run_start, self.run_end), after)
     }
 
     #[inline]

@@ -7,9 +7,10 @@ impl Histogram {
     /// The highest schema that is reduced when it is received.
     const HIGHEST_REDUCIBLE: i32 = 52;
 
-    /// Merges the buckets of a histogram whose schema is above the highest that we keep, up to 52, into those of the
-    /// highest that we keep. Leaves every other histogram as it is; those that are invalid are for
-    /// [`Histogram::validate`] to find, but spans must name as many buckets as there are.
+    /// Merges the buckets of a histogram whose schema is above the highest that we keep, up to 52,
+    /// into those of the highest that we keep. Leaves every other histogram as it is; those that
+    /// are invalid are for [`Histogram::validate`] to find, but spans must name as many buckets as
+    /// there are.
     pub fn reduce_schema(&mut self) -> Result<(), HistogramError> {
         let highest = *Self::EXPONENTIAL_SCHEMAS.end();
         if self.schema <= highest || self.schema > Self::HIGHEST_REDUCIBLE {
@@ -58,10 +59,10 @@ impl Side<'_> {
             Self::Counts(counts) => *counts = merged(counts, indexes, |a, b| a + b),
             Self::Deltas(deltas) => {
                 let mut count = 0i64;
-                deltas.iter_mut().for_each(|delta| {
+                for delta in &mut *deltas {
                     count = count.wrapping_add(*delta);
                     *delta = count;
-                });
+                }
                 let counts = merged(deltas, indexes, i64::wrapping_add);
                 let before = std::iter::once(&0).chain(&counts);
                 *deltas = counts.iter().zip(before).map(|(c, b)| c.wrapping_sub(*b)).collect();
@@ -81,8 +82,8 @@ fn merged<T: Copy>(counts: &[T], indexes: &[i64], add: impl Fn(T, T) -> T) -> Ve
     out
 }
 
-/// For each bucket its index in the coarser schema. Bucket `i` reaches up to and with its bound `base^i`, so that the
-/// ones that become bucket `j` end with `j << shift`.
+/// For each bucket its index in the coarser schema. Bucket `i` reaches up to and with its bound
+/// `base^i`, so that the ones that become bucket `j` end with `j << shift`.
 fn reduced_indexes(
     side: &'static str,
     spans: &[Span],
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn buckets_merge_into_the_bucket_that_holds_their_bound() {
-        // At schema 9 buckets 1 and 2 make bucket 1 of schema 8, bucket 0 stays alone, bucket 3 goes into 2.
+        // At schema 9 buckets 1 and 2 make bucket 1 of schema 8, bucket 0 stays alone, bucket 3
+        // goes into 2.
         let mut histogram = Histogram {
             schema: 9,
             positive_spans: vec![Span { offset: 0, length: 4 }],

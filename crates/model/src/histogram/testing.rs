@@ -71,7 +71,7 @@ pub(super) fn any_valid(schemas: RangeInclusive<i32>) -> impl Strategy<Value = H
                 }
             };
             let empty = integer(0, 0, &[], &[]);
-            Histogram { schema, positive_spans, negative_spans, buckets, ..empty }
+            Histogram { schema, buckets, positive_spans, negative_spans, ..empty }
         },
     )
 }

@@ -1,4 +1,5 @@
-//! Which histograms are valid: the rules of Prometheus, in its order, so that the same one of several faults is named.
+//! Which histograms are valid: the rules of Prometheus, in its order, so that the same one of
+//! several faults is named.
 
 use super::{Buckets, Histogram, HistogramError, Span};
 
@@ -7,8 +8,8 @@ const NEGATIVE: &str = "negative side";
 const CUSTOM: &str = "custom buckets";
 
 impl Histogram {
-    /// Checks that spans and buckets agree, that no count is negative, that the counts add up, and that there is
-    /// nothing that the schema does not have.
+    /// Checks that spans and buckets agree, that no count is negative, that the counts add up, and
+    /// that there is nothing that the schema does not have.
     ///
     /// Fractional counts need not add up: rounding would refuse what is right.
     pub fn validate(&self) -> Result<(), HistogramError> {
@@ -151,12 +152,13 @@ fn check_custom_bounds(bounds: &[f64]) -> Result<(), HistogramError> {
     Ok(())
 }
 
-/// The sum of buckets that are given as differences. A bucket that overflows wraps to a negative one and is refused.
+/// The sum of buckets that are given as differences. A bucket that overflows wraps to a negative
+/// one and is refused.
 fn sum_of_deltas(side: &'static str, deltas: &[i64]) -> Result<u128, HistogramError> {
     let (mut bucket, mut sum) = (0i64, 0u128);
     for (at, delta) in deltas.iter().enumerate() {
         bucket = bucket.wrapping_add(*delta);
-        let count = u64::try_from(bucket).map_err(|_| negative_bucket(side, at, bucket))?;
+        let count = u64::try_from(bucket).map_err(|_| negative_bucket(side, at, &bucket))?;
         sum += u128::from(count);
     }
     Ok(sum)
@@ -169,7 +171,7 @@ fn check_counts(side: &'static str, counts: &[f64]) -> Result<(), HistogramError
     }
 }
 
-fn negative_bucket(side: &'static str, at: usize, count: impl ToString) -> HistogramError {
+fn negative_bucket(side: &'static str, at: usize, count: &impl ToString) -> HistogramError {
     HistogramError::NegativeBucket { side, number: at + 1, count: count.to_string() }
 }
 
@@ -211,13 +213,14 @@ mod tests {
         histogram.positive_spans = spans(&[(0, 3)]);
         assert_eq!(
             text(&histogram),
-            "positive side: spans need 3 buckets, have 2 buckets: histogram spans specify different \
-             number of buckets than provided"
+            "positive side: spans need 3 buckets, have 2 buckets: histogram spans specify \
+             different number of buckets than provided"
         );
         histogram.positive_spans = spans(&[(-3, 1), (-1, 1)]);
         assert_eq!(
             text(&histogram),
-            "positive side: span number 2 with offset -1: histogram has a span whose offset is negative"
+            "positive side: span number 2 with offset -1: histogram has a span whose \
+             offset is negative"
         );
         histogram.positive_spans = spans(&[(-3, 1), (0, 1)]);
         assert_eq!(histogram.validate(), Ok(()));

@@ -1,4 +1,5 @@
-//! Runs the fuzz bodies over messages made here: whole, cut at every byte, with bytes changed, and in pieces.
+//! Runs the fuzz bodies over messages made here: whole, cut at every byte, with bytes changed, and
+//! in pieces.
 
 use fastrand::Rng;
 use prost::Message;

@@ -2,17 +2,17 @@
 
 use rangekeeper_model::append_label;
 
-use super::Place;
+use super::symbols::Symbol;
 
-/// Texts up to this length are copied as one block of it, along with what happens to lie behind them: a block is two
-/// instructions, a copy of just the right length is a call.
+/// Texts up to this length are copied as one block of it, along with what happens to lie behind
+/// them: a block is two instructions, a copy of just the right length is a call.
 const BLOCK_BYTES: usize = 32;
 
 /// Room that is made whenever there may be too little for one more short label.
 const ROOM_BYTES: usize = 512;
 
-/// A label whose length takes one byte: its own two bytes, those of name and value, and both texts.
-const SHORT_LABEL_BYTES: usize = 2 + 0x7f;
+/// A label of two blocks, with its keys and lengths.
+const SHORT_LABEL_BYTES: usize = 6 + 2 * BLOCK_BYTES;
 
 /// Writes labels to the front of a buffer. What lies behind them in the buffer means nothing.
 pub(super) struct LabelWriter<'b, 'a> {
@@ -30,15 +30,17 @@ impl<'b, 'a> LabelWriter<'b, 'a> {
 
     /// Writes a label; one without a value is none.
     #[inline]
-    pub(super) fn write(&mut self, name: Place, value: Place) {
-        if value.is_empty() {
+    pub(super) fn write(&mut self, name: Symbol, value: Symbol) {
+        if value.len() == 0 {
             return;
         }
-        let inner = 4 + name.len() + value.len();
-        match u8::try_from(inner) {
-            Ok(inner) if inner < 0x80 => self.write_short(inner, name, value),
-            _ => self.write_long(name, value),
+        if name.len() <= BLOCK_BYTES
+            && value.len() <= BLOCK_BYTES
+            && self.write_short(name, value).is_some()
+        {
+            return;
         }
+        self.write_any(name, value);
     }
 
     /// Length of what was written.
@@ -47,36 +49,35 @@ impl<'b, 'a> LabelWriter<'b, 'a> {
         self.length
     }
 
+    /// Writes a label of two texts that are no longer than a block, if a block lies in the body
+    /// from each one's start on.
     #[inline]
-    fn write_short(&mut self, inner: u8, name: Place, value: Place) {
-        if self.buffer.len() < self.length + SHORT_LABEL_BYTES + BLOCK_BYTES {
+    #[expect(clippy::cast_possible_truncation, reason = "lengths of at most two blocks")]
+    fn write_short(&mut self, name: Symbol, value: Symbol) -> Option<()> {
+        if self.buffer.len() < self.length + SHORT_LABEL_BYTES {
             self.buffer.resize(self.length + ROOM_BYTES, 0);
         }
-        let room = &mut self.buffer[self.length..][..SHORT_LABEL_BYTES + BLOCK_BYTES];
-        let (name_length, value_length) = (name.len(), value.len());
-        let short = |length: usize| u8::try_from(length).expect("a part of a short label is short");
-        room[..4].copy_from_slice(&[0x0a, inner, 0x0a, short(name_length)]);
-        copy_block(room, 4, self.body, name);
-        let value_at = 4 + name_length;
-        room[value_at..value_at + 2].copy_from_slice(&[0x12, short(value_length)]);
-        copy_block(room, value_at + 2, self.body, value);
-        self.length += 2 + usize::from(inner);
+        let name_block = self.block(name)?;
+        let value_block = self.block(value)?;
+        let inner = 4 + name.len() + value.len();
+        let room = self.buffer[self.length..].first_chunk_mut::<SHORT_LABEL_BYTES>()?;
+        room[..4].copy_from_slice(&[0x0a, inner as u8, 0x0a, name.len() as u8]);
+        room[4..4 + BLOCK_BYTES].copy_from_slice(name_block);
+        let rest = room[4 + name.len()..].first_chunk_mut::<{ 2 + BLOCK_BYTES }>()?;
+        rest[..2].copy_from_slice(&[0x12, value.len() as u8]);
+        rest[2..].copy_from_slice(value_block);
+        self.length += 2 + inner;
+        Some(())
     }
 
-    #[cold]
-    fn write_long(&mut self, name: Place, value: Place) {
+    #[inline]
+    fn block(&self, symbol: Symbol) -> Option<&'a [u8; BLOCK_BYTES]> {
+        self.body[symbol.place.start as usize..].first_chunk()
+    }
+
+    fn write_any(&mut self, name: Symbol, value: Symbol) {
         self.buffer.truncate(self.length);
-        append_label(self.buffer, name.of(self.body), value.of(self.body));
+        append_label(self.buffer, name.place.of(self.body), value.place.of(self.body));
         self.length = self.buffer.len();
-    }
-}
-
-#[inline]
-fn copy_block(room: &mut [u8], at: usize, body: &[u8], text: Place) {
-    let target = room[at..].first_chunk_mut::<BLOCK_BYTES>();
-    let source = body[text.start as usize..].first_chunk::<BLOCK_BYTES>();
-    match (target, source) {
-        (Some(target), Some(source)) if text.len() <= BLOCK_BYTES => *target = *source,
-        _ => room[at..at + text.len()].copy_from_slice(text.of(body)),
     }
 }

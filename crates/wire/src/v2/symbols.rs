@@ -20,58 +20,76 @@ const METRIC_NAME_PREFIX: u64 = match METRIC_NAME.as_bytes().first_chunk::<8>() 
 /// Where the symbols lie.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    places: Vec<Place>,
-    /// The first eight bytes of each symbol: they mostly tell which of two comes first.
-    prefixes: Vec<u64>,
+    symbols: Vec<Symbol>,
     /// Whether every symbol is UTF-8; where one is not, labels are checked one by one.
     all_text: bool,
 }
 
-impl Table {
-    pub(super) fn clear(&mut self) {
-        self.places.clear();
-        self.prefixes.clear();
+/// Where a symbol lies, and its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Symbol {
+    pub(super) place: Place,
+    /// The first eight bytes as a number, zeros where there are fewer: of two symbols whose numbers
+    /// differ, the one with the lesser number comes first.
+    prefix: u64,
+}
+
+impl Symbol {
+    #[inline]
+    fn new(body: &[u8], place: Place) -> Self {
+        let text = place.of(body);
+        let ahead = body[place.start as usize..].first_chunk();
+        let prefix = match (text.first_chunk(), ahead) {
+            (Some(whole), _) => u64::from_be_bytes(*whole),
+            (None, Some(ahead)) => {
+                let foreign = u64::MAX >> (8 * text.len());
+                u64::from_be_bytes(*ahead) & !foreign
+            }
+            (None, None) => {
+                let mut padded = [0; 8];
+                padded[..text.len()].copy_from_slice(text);
+                u64::from_be_bytes(padded)
+            }
+        };
+        Self { place, prefix }
     }
 
     #[inline]
-    pub(super) fn push(&mut self, place: Place) {
-        self.places.push(place);
+    fn is_after(self, other: Self, body: &[u8]) -> bool {
+        self.prefix > other.prefix
+            || self.prefix == other.prefix && self.place.of(body) > other.place.of(body)
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        (self.place.end - self.place.start) as usize
+    }
+}
+
+impl Table {
+    pub(super) fn clear(&mut self) {
+        self.symbols.clear();
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, body: &[u8], place: Place) {
+        self.symbols.push(Symbol::new(body, place));
     }
 
     /// Checks the whole table, once all of it is known.
     pub(super) fn check(&mut self, body: &[u8]) -> Result<(), RequestError> {
-        let (Some(first), Some(last)) = (self.places.first(), self.places.last()) else {
+        let (Some(first), Some(last)) = (self.symbols.first(), self.symbols.last()) else {
             return Err(RequestError::NoSymbols);
         };
-        if first.start != first.end {
+        if first.len() > 0 {
             return Err(RequestError::FirstSymbol);
         }
-        // Symbols mostly lie side by side and are ASCII, with their keys and lengths: one pass over all of it.
-        let ascii = body[first.start as usize..last.end as usize].is_ascii();
-        let is_text = |place: &Place| str::from_utf8(place.of(body)).is_ok();
-        self.all_text = ascii || self.places.iter().all(is_text);
-        self.prefixes.extend(self.places.iter().map(|place| prefix(body, *place)));
+        // Symbols mostly lie side by side and are ASCII, with their keys and lengths: one pass over
+        // all of it.
+        let ascii = body[first.place.start as usize..last.place.end as usize].is_ascii();
+        let is_text = |symbol: &Symbol| str::from_utf8(symbol.place.of(body)).is_ok();
+        self.all_text = ascii || self.symbols.iter().all(is_text);
         Ok(())
-    }
-}
-
-/// The first eight bytes of a symbol as a number, zeros where it is shorter: of two symbols whose numbers differ, the
-/// one with the lesser number comes first.
-#[inline]
-fn prefix(body: &[u8], place: Place) -> u64 {
-    let symbol = place.of(body);
-    let ahead = body[place.start as usize..].first_chunk::<8>();
-    match (symbol.first_chunk::<8>(), ahead) {
-        (Some(whole), _) => u64::from_be_bytes(*whole),
-        (None, Some(ahead)) => {
-            let foreign = u64::MAX >> (8 * symbol.len());
-            u64::from_be_bytes(*ahead) & !foreign
-        }
-        (None, None) => {
-            let mut padded = [0; 8];
-            padded[..symbol.len()].copy_from_slice(symbol);
-            u64::from_be_bytes(padded)
-        }
     }
 }
 
@@ -88,48 +106,41 @@ impl<'a> Symbols<'a> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.places.len()
+        self.table.symbols.len()
     }
 
     /// The symbol, if there is one.
     #[inline]
     pub(super) fn bytes(&self, reference: u32) -> Option<&'a [u8]> {
-        Some(self.place(reference)?.of(self.body))
+        Some(self.table.symbols.get(reference as usize)?.place.of(self.body))
     }
 
+    /// Takes the symbol that the first of `refs` refers to.
     #[inline]
-    fn place(&self, reference: u32) -> Option<Place> {
-        self.table.places.get(reference as usize).copied()
+    fn take(&self, refs: &mut &[u8]) -> Option<Symbol> {
+        self.table.symbols.get(take_short_ref(refs)?).copied()
     }
 
-    /// Writes the canonical bytes of labels that come sorted and are in order in every other way to the front of
-    /// `buffer`, and returns their length. Of other labels it makes nothing.
+    /// Writes the canonical bytes of labels whose packed references come sorted, and which are in
+    /// order in every other way, to the front of `buffer`, and returns their length. Of other
+    /// labels it makes nothing.
     #[inline]
-    pub(super) fn render_sorted(
-        &self,
-        mut refs: Refs<'a>,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Option<usize>, DecodeError> {
+    pub(super) fn render_sorted(&self, mut refs: &[u8], buffer: &mut Vec<u8>) -> Option<usize> {
         let mut writer = LabelWriter::new(self.body, buffer);
-        let (mut previous, mut previous_prefix) = (Place { start: 0, end: 0 }, 0);
+        let mut previous = *self.table.symbols.first()?;
         let mut has_metric_name = false;
-        while let Some(name_ref) = refs.next()? {
-            let Some(value_ref) = refs.next()? else { return Ok(None) };
-            let (Some(name), Some(value)) = (self.place(name_ref), self.place(value_ref)) else {
-                return Ok(None);
-            };
-            let prefix = self.table.prefixes[name_ref as usize];
-            let rises = prefix > previous_prefix
-                || prefix == previous_prefix && name.of(self.body) > previous.of(self.body);
-            if !rises {
-                return Ok(None);
+        while !refs.is_empty() {
+            let (name, value) = (self.take(&mut refs)?, self.take(&mut refs)?);
+            if !name.is_after(previous, self.body) {
+                return None;
             }
-            let is_metric_name = prefix == METRIC_NAME_PREFIX && name.len() == METRIC_NAME.len();
-            has_metric_name |= is_metric_name && !value.is_empty();
+            let is_metric_name =
+                name.prefix == METRIC_NAME_PREFIX && name.len() == METRIC_NAME.len();
+            has_metric_name |= is_metric_name && value.len() > 0;
             writer.write(name, value);
-            (previous, previous_prefix) = (name, prefix);
+            previous = name;
         }
-        Ok((has_metric_name && self.table.all_text).then(|| writer.finish()))
+        (has_metric_name && self.table.all_text).then(|| writer.finish())
     }
 
     /// The labels that `message` refers to in its field 1, in the order of the references.
@@ -158,6 +169,27 @@ impl<'a> Symbols<'a> {
     }
 }
 
+/// Takes a reference of one to three bytes: as far as tables of two million symbols.
+#[inline]
+fn take_short_ref(refs: &mut &[u8]) -> Option<usize> {
+    let seven = |byte: u8| usize::from(byte & 0x7f);
+    match **refs {
+        [a, ref rest @ ..] if a < 0x80 => {
+            *refs = rest;
+            Some(usize::from(a))
+        }
+        [a, b, ref rest @ ..] if b < 0x80 => {
+            *refs = rest;
+            Some(seven(a) | seven(b) << 7)
+        }
+        [a, b, c, ref rest @ ..] if c < 0x80 => {
+            *refs = rest;
+            Some(seven(a) | seven(b) << 7 | seven(c) << 14)
+        }
+        _ => None,
+    }
+}
+
 /// `[1 2 3]`, cut off where there are many.
 fn describe(refs: &[u32]) -> String {
     let shown = &refs[..refs.len().min(SHOWN_REFS)];
@@ -170,26 +202,19 @@ fn describe(refs: &[u32]) -> String {
 
 /// References out of field 1 of a message: packed into one field or several, or one a field.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refs<'a> {
+struct Refs<'a> {
     packed: Cursor<'a>,
     fields: Cursor<'a>,
 }
 
 impl<'a> Refs<'a> {
-    /// Those in `packed`, then those in `fields`.
-    #[inline]
-    pub(super) fn new(packed: Cursor<'a>, fields: Cursor<'a>) -> Self {
-        Self { packed, fields }
-    }
-
     fn of(message: Cursor<'a>) -> Self {
         let mut none = message;
         none.finish();
-        Self::new(none, message)
+        Self { packed: none, fields: message }
     }
 
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<u32>, DecodeError> {
+    fn next(&mut self) -> Result<Option<u32>, DecodeError> {
         loop {
             if !self.packed.is_done() {
                 return self.packed.uint32().map(Some);

@@ -47,8 +47,8 @@ fn labels_from(pairs: &[(&str, &str)]) -> Result<Labels, String> {
 
 #[test]
 fn labels_are_rendered_whatever_their_order_and_length() {
-    let texts = ["x".repeat(31), "y".repeat(32), "z".repeat(33), "ü☺".repeat(20), "w".repeat(5000)];
-    for text in &texts {
+    for (part, times) in [("x", 31), ("y", 32), ("z", 33), ("ü☺", 20), ("w", 5000)] {
+        let text = &part.repeat(times);
         let pairs = [
             ("__name__", "up"),
             ("a", text),
@@ -103,7 +103,8 @@ fn references_that_lead_nowhere_spoil_their_series_only() {
     );
     assert_eq!(
         text(&[1, 2, 1, 2]),
-        r#"invalid labels for series, labels {__name__="up", __name__="up"}, duplicated label __name__"#
+        "invalid labels for series, labels {__name__=\"up\", __name__=\"up\"}, duplicated label \
+         __name__"
     );
     assert!(text(&[0, 2, 1, 2]).ends_with("a label has no name"));
     assert!(text(&[]).ends_with("no metric name"));
