@@ -100,12 +100,15 @@ fn append_frame(
     if decoded.is_none() {
         out.floats.truncate(floats);
         out.histograms.truncate(histograms);
-        if out.floats.starts.iter().all(|&start_ms| start_ms == 0) {
-            out.floats.starts.clear();
-        }
     } else if frame.min_ms < range.from_ms || frame.max_ms > range.to_ms {
         clip_floats(&mut out.floats, floats, range);
         clip_histograms(&mut out.histograms, histograms, range);
+    } else {
+        return decoded;
+    }
+    let starts = &mut out.floats.starts;
+    if starts.iter().all(|&start_ms| start_ms == 0) {
+        starts.clear();
     }
     decoded
 }

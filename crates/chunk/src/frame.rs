@@ -156,11 +156,15 @@ impl<'a> Frames<'a> {
     /// Where to go on behind a frame that is damaged and claims to be `claimed` bytes long: at its end if that is
     /// sound, else wherever the next sound frame is, as the length itself may be what is damaged.
     fn end_of_damage(&mut self, claimed: Option<usize>) -> usize {
-        let sound = |at: usize| !matches!(parse(self.value, at), Err((what, _)) if what != DamageKind::UnknownKind);
-        if let Some(end) = claimed.map(|length| self.at + length) {
-            if end == self.value.len() || sound(end) {
-                return end;
-            }
+        let is_sound = |at: usize| match parse(self.value, at) {
+            Ok(_) => true,
+            Err((what, _)) => what == DamageKind::UnknownKind,
+        };
+        if let Some(end) = claimed.map(|length| self.at + length)
+            && end < self.value.len()
+            && is_sound(end)
+        {
+            return end;
         }
         for at in self.at + 1..self.value.len().saturating_sub(SMALLEST_FRAME - 1) {
             let Some((length, _)) = extent(self.value, at) else { continue };

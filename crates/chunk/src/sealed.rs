@@ -77,6 +77,18 @@ impl Sealer {
     }
 }
 
+impl Frame<'_> {
+    /// The name of the codec that holds the values of sealed floats, for statistics.
+    pub fn codec(&self) -> Option<&'static str> {
+        if self.kind != FrameKind::SealedFloats {
+            return None;
+        }
+        let mut reader = Reader::new(self.body);
+        read_times(&mut reader, (self.min_ms, self.max_ms), &mut vec![0; self.count])?;
+        values::codec_name(&mut reader)
+    }
+}
+
 /// Appends the samples of a frame of sealed floats; nothing where it is malformed, and then `out` holds more than before.
 pub(crate) fn decode_floats(
     frame: &Frame<'_>,

@@ -128,6 +128,20 @@ fn put_pco(out: &mut Vec<u8>, values: &[f64]) -> pco::errors::PcoResult<()> {
     Ok(())
 }
 
+/// The name of the codec that wrote what comes next.
+pub(crate) fn codec_name(reader: &mut Reader<'_>) -> Option<&'static str> {
+    let tag = reader.byte()?;
+    Some(match (tag & 7, tag & ADJUSTED) {
+        (CONSTANT_DECIMAL | CONSTANT_BITS, _) => "constant",
+        (DECIMALS, 0) if tag >> 4 == 0 => "whole numbers",
+        (DECIMALS, 0) => "decimals",
+        (DECIMALS, _) => "drifting decimals",
+        (BITS, _) => "bits",
+        (PCO, _) => "pco",
+        _ => return None,
+    })
+}
+
 /// Fills `out`, which has a value or more. `ints` is only memory.
 pub(crate) fn read_values(
     reader: &mut Reader<'_>,
