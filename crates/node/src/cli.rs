@@ -94,9 +94,6 @@ pub struct Target {
     /// A file whose first token is sent
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// How long to wait for the answer
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
-    pub timeout: Duration,
 }
 
 /// `rangekeeper query`
@@ -108,6 +105,9 @@ pub struct Query {
     /// Whose data to ask for (the header X-Scope-OrgID)
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub timeout: Duration,
     /// The time, as Unix seconds or RFC 3339: the instant, or the end of the range [default: now]
     #[arg(long, value_name = "TIME", value_parser = unix_seconds)]
     pub time: Option<f64>,

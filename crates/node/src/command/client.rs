@@ -22,7 +22,6 @@ pub(super) struct Client {
     url: String,
     authorization: Option<String>,
     tenant: Option<String>,
-    timeout: Duration,
 }
 
 impl Client {
@@ -47,7 +46,6 @@ impl Client {
             url: target.url.trim_end_matches('/').to_owned(),
             authorization,
             tenant: None,
-            timeout: target.timeout,
         })
     }
 
@@ -62,8 +60,9 @@ impl Client {
         &self,
         path: &str,
         form: &[(&str, &str)],
+        timeout: Duration,
     ) -> anyhow::Result<(Value, Vec<String>)> {
-        let mut answer = self.post(path, form, self.timeout)?;
+        let mut answer = self.post(path, form, timeout)?;
         let mut notes = Vec::new();
         for kind in ["warnings", "infos"] {
             let texts = answer[kind].as_array().into_iter().flatten();

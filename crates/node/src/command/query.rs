@@ -23,7 +23,7 @@ pub(super) fn run(query: &Query) -> anyhow::Result<()> {
     let (data, notes) = match query.range {
         None => {
             let time = end.to_string();
-            client.ask("/api/v1/query", &[("query", text), ("time", &time)])?
+            client.ask("/api/v1/query", &[("query", text), ("time", &time)], query.timeout)?
         }
         Some(range) => {
             let length = range.as_secs_f64();
@@ -32,7 +32,7 @@ pub(super) fn run(query: &Query) -> anyhow::Result<()> {
             let (start, end, step) =
                 ((end - length).to_string(), end.to_string(), step.to_string());
             let form = [("query", text), ("start", &*start), ("end", &*end), ("step", &*step)];
-            client.ask("/api/v1/query_range", &form)?
+            client.ask("/api/v1/query_range", &form, query.timeout)?
         }
     };
     for note in notes {

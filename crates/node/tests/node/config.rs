@@ -58,9 +58,8 @@ fn the_defaults_are_what_the_documents_say() {
 
 #[test]
 fn the_disk_reserve_has_room_for_the_log_twice() {
-    assert_eq!(read(&Sources::default()).unwrap().disk_reserve_bytes(), 2 << 30);
-    let small = read(&set(&["log.file=1MiB", "log.bound=8MiB"])).unwrap();
-    assert_eq!(small.disk_reserve_bytes(), 1 << 30);
+    assert_eq!(read(&Sources::default()).unwrap().disk_reserve_bytes(), 1 << 30);
+    assert_eq!(read(&set(&["log.bound=2GiB"])).unwrap().disk_reserve_bytes(), 4 << 30);
     let tiny = set(&["log.file=1MiB", "log.bound=8MiB", "storage.disk_reserve=1MiB"]);
     assert_eq!(read(&tiny).unwrap().disk_reserve_bytes(), 16 << 20);
 }
