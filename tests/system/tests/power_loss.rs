@@ -61,7 +61,7 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
 fn without_syncs_a_power_cut_does_lose_samples_and_invents_none() {
     // Shows that the cut takes something away at all: the same run would not pass the test above.
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let outcome = through_power_cuts(folder.path(), &["durability=flush"], 2);
+    let outcome = through_power_cuts(folder.path(), &["storage.durability=flush"], 2);
     assert!(outcome.iter().any(|(loss, _)| loss.bytes > 0), "no cut took a byte");
     assert!(outcome.iter().any(|(_, finding)| !finding.missing.is_empty()), "nothing was lost");
     assert!(outcome.iter().all(|(_, finding)| finding.invented.is_empty()), "invented samples");
