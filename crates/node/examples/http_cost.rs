@@ -93,17 +93,18 @@ fn receive() -> Result<()> {
     node.open(Services { write, read, operations });
     println!("{}", node.address());
     std::io::stdin().read_to_end(&mut Vec::new())?;
-    println!("{}", own_cpu_ticks()?);
+    let (user, system) = own_cpu_ticks()?;
+    println!("{user} {system}");
     Ok(())
 }
 
 /// User and system time of this process, in hundredths of a second.
-fn own_cpu_ticks() -> Result<u32> {
+fn own_cpu_ticks() -> Result<(u32, u32)> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let after_name = stat.rsplit_once(") ").context("a stat without a name")?.1;
     let mut fields = after_name.split(' ').skip(11);
     let mut ticks = || -> Result<u32> { Ok(fields.next().context("no time")?.parse()?) };
-    Ok(ticks()? + ticks()?)
+    Ok((ticks()?, ticks()?))
 }
 
 fn send() -> Result<()> {
@@ -125,11 +126,13 @@ fn send() -> Result<()> {
     line.clear();
     output.read_line(&mut line)?;
     receiver.wait()?;
-    let seconds = line.trim().parse::<f64>()? / 100.0;
-    let request_us = seconds * 1e6 / f64::from(REQUESTS);
-    let sample_ns = request_us * 1e3 / f64::from(SAMPLES);
-    println!("{REQUESTS} requests of {BODY_BYTES} bytes: {seconds:.2} s of CPU");
-    println!("{request_us:.2} µs a request, {sample_ns:.2} ns a sample");
+    let (user, system) = line.trim().split_once(' ').context("not two times")?;
+    println!("{REQUESTS} requests of {BODY_BYTES} bytes, CPU time of the receiver:");
+    for (name, ticks) in [("user", user.parse::<f64>()?), ("system", system.parse()?)] {
+        let request_us = ticks * 1e4 / f64::from(REQUESTS);
+        let sample_ns = request_us * 1e3 / f64::from(SAMPLES);
+        println!("{name:<7} {request_us:6.2} µs a request, {sample_ns:5.2} ns a sample");
+    }
     Ok(())
 }
 
