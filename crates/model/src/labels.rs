@@ -1,7 +1,7 @@
 //! Labels in their one canonical form.
 //!
-//! A label set is kept as the bytes that remote write 1.0 puts into a `TimeSeries`: for each label, sorted by name,
-//! none with an empty name or value, no name twice,
+//! A label set is kept as the bytes that remote write 1.0 puts into a `TimeSeries`: for each label,
+//! sorted by name, none with an empty name or value, no name twice,
 //!
 //! ```text
 //! ┌──────┬────────────────┬──────┬─────────────┬──────┬──────┬──────────────┬───────┐
@@ -9,8 +9,8 @@
 //! └──────┴────────────────┴──────┴─────────────┴──────┴──────┴──────────────┴───────┘
 //! ```
 //!
-//! with minimal varints. What a well-behaved sender sends *is* this, so the hot path hashes and compares its bytes as
-//! they come; equal label sets are equal bytes, everywhere and on disk.
+//! with minimal varints. What a well-behaved sender sends *is* this, so the hot path hashes and
+//! compares its bytes as they come; equal label sets are equal bytes, everywhere and on disk.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -25,7 +25,8 @@ const FIELD_LABEL: u8 = 0x0a;
 const FIELD_NAME: u8 = 0x0a;
 const FIELD_VALUE: u8 = 0x12;
 
-/// An immutable label set in canonical form. Cloning is cheap. Ordered as Prometheus orders series: pair by pair, names before values.
+/// An immutable label set in canonical form. Cloning is cheap. Ordered as Prometheus orders series:
+/// pair by pair, names before values.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Labels(Arc<[u8]>);
 
@@ -110,14 +111,22 @@ impl Labels {
 
     /// The same set without the labels for which `keep` says no.
     #[must_use]
-    pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
+    pub fn retain(&self, keep: impl FnMut(&str) -> bool) -> Self {
         let mut bytes = Vec::with_capacity(self.0.len());
-        for (name, value) in self {
-            if keep(name) {
-                append_label(&mut bytes, name.as_bytes(), value.as_bytes());
+        self.append_retained(&mut bytes, keep);
+        Self(bytes.into())
+    }
+
+    /// Appends the canonical bytes of the labels for which `keep` says yes.
+    pub fn append_retained(&self, bytes: &mut Vec<u8>, mut keep: impl FnMut(&str) -> bool) {
+        let mut pairs = raw_pairs(&self.0);
+        loop {
+            let before = pairs.rest;
+            let Some((name, _)) = pairs.next() else { return };
+            if keep(text(name)) {
+                bytes.extend_from_slice(&before[..before.len() - pairs.rest.len()]);
             }
         }
-        Self(bytes.into())
     }
 }
 
@@ -142,7 +151,8 @@ impl PartialOrd for Labels {
     }
 }
 
-/// `{__name__="up", job="node"}`: every label in braces, values Go-quoted, names quoted where they are not legacy names.
+/// `{__name__="up", job="node"}`: every label in braces, values Go-quoted, names quoted where they
+/// are not legacy names.
 impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
@@ -177,7 +187,8 @@ pub(crate) fn is_legacy_label_name(name: &str) -> bool {
 pub struct LabelPairs<'a>(RawPairs<'a>);
 
 impl<'a> LabelPairs<'a> {
-    /// Reads `bytes`, which must be canonical; of other bytes it panics or yields nonsense, but never out of bounds.
+    /// Reads `bytes`, which must be canonical; of other bytes it panics or yields nonsense, but
+    /// never out of bounds.
     pub fn of_canonical(bytes: &'a [u8]) -> Self {
         Self(raw_pairs(bytes))
     }
@@ -245,8 +256,8 @@ impl LabelsBuilder {
     }
 }
 
-/// Appends one label in canonical form; a label without a value is none. The caller sees to it that labels come sorted,
-/// each once and with a name, and that both texts are UTF-8.
+/// Appends one label in canonical form; a label without a value is none. The caller sees to it that
+/// labels come sorted, each once and with a name, and that both texts are UTF-8.
 #[inline]
 pub fn append_label(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if value.is_empty() {

@@ -32,7 +32,7 @@ fn storage(names: &[&str], hosts: usize) -> MemoryStorage {
                     &labels,
                     minute * MINUTE_MS,
                     0,
-                    value * 1e10_f64.powi(host as i32 % 3),
+                    value * [1.0, 1e10, 1e20][host % 3],
                 );
             }
         }
@@ -56,7 +56,7 @@ fn floats(answer: &Answer) -> Vec<(String, f64)> {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let storage = storage(&["a_total", "b_total"], 900);
+    let storage = storage(&["a_total"], 1_800);
     for text in ["sum(rate({host=~\".+\"}[5m]))", "avg({host!=\"\"})", "stddev({host!=\"\"})"] {
         let bits = |threads| floats(&ask(options(threads), &storage, text).unwrap())[0].1.to_bits();
         let one = bits(1);

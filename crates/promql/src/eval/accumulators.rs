@@ -1,197 +1,236 @@
-//! What aggregations carry from series to series, one of it a group and step.
+//! What aggregations carry from series to series: a column of each group, so that a series is taken
+//! in by one loop over plain arrays.
 
-use super::column::ABSENT;
+use super::column::{ABSENT, is_absent};
 use super::float_sums::{Mean, Sum, Variance};
 
-/// Takes values in, and joins what another one took in.
-pub(crate) trait Accumulator: Copy + Default + Send {
-    /// Takes a value in.
-    fn add(&mut self, value: f64);
+/// Takes columns in, and joins what another one took in.
+pub(crate) trait Accumulator: Send {
+    /// An accumulator of `steps` steps.
+    fn new(steps: usize) -> Self;
+    /// Takes the values of a series in.
+    fn add(&mut self, values: &[f64]);
+    /// Takes a sample without a value in, at one step.
+    fn add_sample(&mut self, _step: usize) {}
     /// Takes in what `other`, of series that come later, took in.
     fn join(&mut self, other: Self);
-    /// The result; [`ABSENT`] if nothing was taken in.
-    fn value(self) -> f64;
+    /// The results; [`ABSENT`] where nothing was taken in.
+    fn values(self) -> Vec<f64>;
 }
 
 /// `count`
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Count(f64);
+pub(crate) struct Count(Vec<f64>);
 
 /// `group`
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Group(bool);
+pub(crate) struct Group(Count);
 
 /// `sum`
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Total(Option<Sum>);
+pub(crate) struct Total {
+    sums: Vec<Sum>,
+    /// How many series there were.
+    counts: Vec<u64>,
+}
 
 /// `avg`
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Average(Option<Mean>);
+pub(crate) struct Average(Vec<Option<Mean>>);
 
 /// `stdvar`
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Spread(Option<Variance>);
+pub(crate) struct Spread(Vec<Option<Variance>>);
 
 /// `stddev`
-#[derive(Clone, Copy, Default)]
 pub(crate) struct Deviation(Spread);
 
 /// `min`
-#[derive(Clone, Copy)]
-pub(crate) struct Least(f64);
+pub(crate) struct Least(Vec<f64>);
 
 /// `max`
-#[derive(Clone, Copy)]
-pub(crate) struct Greatest(f64);
+pub(crate) struct Greatest(Vec<f64>);
+
+/// Calls `add` with each step's cell and value, where there is one.
+#[inline]
+fn each<C>(cells: &mut [C], values: &[f64], mut add: impl FnMut(&mut C, f64)) {
+    for (cell, value) in cells.iter_mut().zip(values) {
+        if !is_absent(*value) {
+            add(cell, *value);
+        }
+    }
+}
 
 impl Accumulator for Count {
-    #[inline]
-    fn add(&mut self, _: f64) {
-        self.0 += 1.0;
+    fn new(steps: usize) -> Self {
+        Self(vec![0.0; steps])
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        for (count, value) in self.0.iter_mut().zip(values) {
+            *count += if is_absent(*value) { 0.0 } else { 1.0 };
+        }
+    }
+
+    fn add_sample(&mut self, step: usize) {
+        self.0[step] += 1.0;
     }
 
     fn join(&mut self, other: Self) {
-        self.0 += other.0;
+        self.0.iter_mut().zip(other.0).for_each(|(count, other)| *count += other);
     }
 
-    fn value(self) -> f64 {
-        if self.0 == 0.0 { ABSENT } else { self.0 }
+    fn values(self) -> Vec<f64> {
+        self.0.into_iter().map(|count| if count == 0.0 { ABSENT } else { count }).collect()
     }
 }
 
 impl Accumulator for Group {
-    #[inline]
-    fn add(&mut self, _: f64) {
-        self.0 = true;
+    fn new(steps: usize) -> Self {
+        Self(Count::new(steps))
     }
 
-    fn join(&mut self, other: Self) {
-        self.0 |= other.0;
+    fn add(&mut self, values: &[f64]) {
+        self.0.add(values);
     }
 
-    fn value(self) -> f64 {
-        if self.0 { 1.0 } else { ABSENT }
-    }
-}
-
-impl Accumulator for Total {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        match &mut self.0 {
-            Some(sum) => sum.add(value),
-            None => self.0 = Some(Sum::of(value)),
-        }
-    }
-
-    fn join(&mut self, other: Self) {
-        match (&mut self.0, other.0) {
-            (Some(sum), Some(other)) => sum.join(other),
-            (None, other) => self.0 = other,
-            (Some(_), None) => {}
-        }
-    }
-
-    fn value(self) -> f64 {
-        self.0.map_or(ABSENT, Sum::total)
-    }
-}
-
-impl Accumulator for Average {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        self.0.get_or_insert_default().add(value);
-    }
-
-    fn join(&mut self, other: Self) {
-        if let Some(other) = other.0 {
-            self.0.get_or_insert_default().join(other);
-        }
-    }
-
-    fn value(self) -> f64 {
-        self.0.map_or(ABSENT, Mean::value)
-    }
-}
-
-impl Accumulator for Spread {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        self.0.get_or_insert_default().add(value);
-    }
-
-    fn join(&mut self, other: Self) {
-        if let Some(other) = other.0 {
-            self.0.get_or_insert_default().join(other);
-        }
-    }
-
-    fn value(self) -> f64 {
-        self.0.map_or(ABSENT, Variance::value)
-    }
-}
-
-impl Accumulator for Deviation {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        self.0.add(value);
+    fn add_sample(&mut self, step: usize) {
+        self.0.add_sample(step);
     }
 
     fn join(&mut self, other: Self) {
         self.0.join(other.0);
     }
 
-    fn value(self) -> f64 {
-        (self.0).0.map_or(ABSENT, |variance| variance.value().sqrt())
+    fn values(self) -> Vec<f64> {
+        (self.0).0.into_iter().map(|count| if count == 0.0 { ABSENT } else { 1.0 }).collect()
     }
 }
 
-impl Default for Least {
-    fn default() -> Self {
-        Self(ABSENT)
+impl Accumulator for Total {
+    fn new(steps: usize) -> Self {
+        Self { sums: vec![Sum::default(); steps], counts: vec![0; steps] }
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        let cells = self.sums.iter_mut().zip(self.counts.iter_mut());
+        for ((sum, count), value) in cells.zip(values) {
+            // Without a branch: what is absent adds the number that changes no sum.
+            let is_absent = is_absent(*value);
+            sum.add(if is_absent { -0.0 } else { *value });
+            *count += u64::from(!is_absent);
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.sums.iter_mut().zip(other.sums).for_each(|(sum, other)| sum.join(other));
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, other)| *count += other);
+    }
+
+    fn values(self) -> Vec<f64> {
+        let cells = self.sums.into_iter().zip(self.counts);
+        cells.map(|(sum, count)| if count == 0 { ABSENT } else { sum.total() }).collect()
+    }
+}
+
+impl Accumulator for Average {
+    fn new(steps: usize) -> Self {
+        Self(vec![None; steps])
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        each(&mut self.0, values, |mean, value| mean.get_or_insert_default().add(value));
+    }
+
+    fn join(&mut self, other: Self) {
+        for (mean, other) in self.0.iter_mut().zip(other.0) {
+            if let Some(other) = other {
+                mean.get_or_insert_default().join(other);
+            }
+        }
+    }
+
+    fn values(self) -> Vec<f64> {
+        self.0.into_iter().map(|mean| mean.map_or(ABSENT, Mean::value)).collect()
+    }
+}
+
+impl Accumulator for Spread {
+    fn new(steps: usize) -> Self {
+        Self(vec![None; steps])
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        each(&mut self.0, values, |variance, value| variance.get_or_insert_default().add(value));
+    }
+
+    fn join(&mut self, other: Self) {
+        for (variance, other) in self.0.iter_mut().zip(other.0) {
+            if let Some(other) = other {
+                variance.get_or_insert_default().join(other);
+            }
+        }
+    }
+
+    fn values(self) -> Vec<f64> {
+        self.0.into_iter().map(|variance| variance.map_or(ABSENT, Variance::value)).collect()
+    }
+}
+
+impl Accumulator for Deviation {
+    fn new(steps: usize) -> Self {
+        Self(Spread::new(steps))
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        self.0.add(values);
+    }
+
+    fn join(&mut self, other: Self) {
+        self.0.join(other.0);
+    }
+
+    fn values(self) -> Vec<f64> {
+        let variances = (self.0).0.into_iter();
+        variances.map(|variance| variance.map_or(ABSENT, |v| v.value().sqrt())).collect()
     }
 }
 
 impl Accumulator for Least {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        if value < self.0 || self.0.is_nan() {
-            self.0 = value;
-        }
+    fn new(steps: usize) -> Self {
+        Self(vec![ABSENT; steps])
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        each(&mut self.0, values, |least, value| {
+            if value < *least || least.is_nan() {
+                *least = value;
+            }
+        });
     }
 
     fn join(&mut self, other: Self) {
-        if !super::column::is_absent(other.0) {
-            self.add(other.0);
-        }
+        self.add(&other.0);
     }
 
-    fn value(self) -> f64 {
+    fn values(self) -> Vec<f64> {
         self.0
     }
 }
 
-impl Default for Greatest {
-    fn default() -> Self {
-        Self(ABSENT)
-    }
-}
-
 impl Accumulator for Greatest {
-    #[inline]
-    fn add(&mut self, value: f64) {
-        if value > self.0 || self.0.is_nan() {
-            self.0 = value;
-        }
+    fn new(steps: usize) -> Self {
+        Self(vec![ABSENT; steps])
+    }
+
+    fn add(&mut self, values: &[f64]) {
+        each(&mut self.0, values, |greatest, value| {
+            if value > *greatest || greatest.is_nan() {
+                *greatest = value;
+            }
+        });
     }
 
     fn join(&mut self, other: Self) {
-        if !super::column::is_absent(other.0) {
-            self.add(other.0);
-        }
+        self.add(&other.0);
     }
 
-    fn value(self) -> f64 {
+    fn values(self) -> Vec<f64> {
         self.0
     }
 }

@@ -35,7 +35,7 @@ struct Held<A> {
     first: usize,
     /// Whether the names of its series are to go.
     drop_name: bool,
-    steps: Vec<A>,
+    accumulator: A,
     /// Steps at which a histogram came, for those that do not mix.
     histograms: Vec<bool>,
 }
@@ -73,21 +73,19 @@ impl<A: Accumulator> Groups<A> {
             self.held.push(Held {
                 first: index,
                 drop_name: false,
-                steps: vec![A::default(); self.steps.count],
+                accumulator: A::new(self.steps.count),
                 histograms: Vec::new(),
             });
         }
         let group = &mut self.held[number];
         group.drop_name |= drop_name;
-        for (cell, value) in group.steps.iter_mut().zip(&row.values) {
-            if !is_absent(*value) {
-                cell.add(*value);
-            }
-        }
+        group.accumulator.add(&row.values);
         if let Some(column) = &row.histograms {
             let steps = column.iter().enumerate().filter(|(_, place)| place.is_some());
             match self.on_histogram {
-                OnHistogram::Counts => steps.for_each(|(step, _)| group.steps[step].add(1.0)),
+                OnHistogram::Counts => {
+                    steps.for_each(|(step, _)| group.accumulator.add_sample(step));
+                }
                 OnHistogram::Ignored => self.ignored_histogram = true,
                 OnHistogram::Mixes => {
                     group.histograms.resize(self.steps.count, false);
@@ -113,9 +111,7 @@ impl<A: Accumulator> Groups<A> {
             }
             let ours = &mut self.held[number];
             ours.drop_name |= theirs.drop_name;
-            for (cell, other) in ours.steps.iter_mut().zip(theirs.steps) {
-                cell.join(other);
-            }
+            ours.accumulator.join(theirs.accumulator);
             if !theirs.histograms.is_empty() {
                 ours.histograms.resize(self.steps.count, false);
                 let both = ours.histograms.iter_mut().zip(theirs.histograms);
@@ -137,8 +133,7 @@ impl<A: Accumulator> Groups<A> {
         }
         let mut rows = Vec::with_capacity(self.held.len());
         for group in self.held {
-            let values = group.steps.into_iter().map(Accumulator::value).collect();
-            let mut row = Row::of_values(labels(group.first), values);
+            let mut row = Row::of_values(labels(group.first), group.accumulator.values());
             row.drop_name = group.drop_name;
             for (step, histogram) in group.histograms.iter().enumerate() {
                 if *histogram {

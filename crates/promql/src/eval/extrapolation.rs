@@ -1,7 +1,14 @@
 //! `rate`, `increase` and `delta`: from the samples in a range to the change over the whole range.
 
+use std::ops::Range;
+
+use rangekeeper_model::Floats;
+
 use super::column::ABSENT;
 use super::windows::Window;
+
+/// So much more than enough that rounding does not matter.
+const FAR: f64 = 1.000_001;
 
 /// What is asked of the change over a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +128,6 @@ impl Extrapolation {
 
     /// The change over the window's range. `resets` are the samples, by their index in the series,
     /// before which the counter fell; none if it is no counter.
-    #[inline]
     pub fn value(&mut self, window: &Window<'_>, resets: &[usize]) -> f64 {
         let Some(last) = window.values.len().checked_sub(1) else { return ABSENT };
         let knows_starts = self.change.starts && self.change.counter;
@@ -130,12 +136,12 @@ impl Extrapolation {
             return ABSENT;
         }
         let first_value = window.values[0];
-        let mut result = window.values[last] - first_value;
+        let mut change = window.values[last] - first_value;
         if since_zero_ms.is_some() {
-            result += first_value;
+            change += first_value;
         }
         for reset in resets {
-            result += window.values[reset - 1 - window.offset];
+            change += window.values[reset - 1 - window.offset];
         }
         let layout = Layout {
             to_start_ms: window.timestamps[0] - window.from_ms,
@@ -144,20 +150,57 @@ impl Extrapolation {
             since_zero_ms,
             last,
         };
+        self.stretched(change, first_value, layout, window.to_ms - window.from_ms)
+    }
+
+    /// The same for the floats at `place`, of which no start is known.
+    #[inline]
+    pub fn of_floats(
+        &mut self,
+        floats: &Floats,
+        place: Range<usize>,
+        (from_ms, to_ms): (i64, i64),
+        resets: &[usize],
+    ) -> f64 {
+        let (timestamps, values) = (&floats.timestamps[place.clone()], &floats.values[place]);
+        let ([first_ms, .., last_ms], [first_value, .., last_value]) = (timestamps, values) else {
+            return ABSENT;
+        };
+        let mut change = last_value - first_value;
+        for reset in resets {
+            change += floats.values[reset - 1];
+        }
+        let layout = Layout {
+            to_start_ms: first_ms - from_ms,
+            sampled_ms: last_ms - first_ms,
+            to_end_ms: to_ms - last_ms,
+            since_zero_ms: None,
+            last: values.len() - 1,
+        };
+        self.stretched(change, *first_value, layout, to_ms - from_ms)
+    }
+
+    /// A change between samples that lie so, stretched to the range.
+    #[inline]
+    fn stretched(&mut self, change: f64, first: f64, layout: Layout, range_ms: i64) -> f64 {
         if layout != self.layout {
             self.layout = layout;
-            self.lengths = layout.lengths(window.to_ms - window.from_ms);
+            self.lengths = layout.lengths(range_ms);
             self.factor = self.factor_from(self.lengths.to_start);
         }
-        if self.change.counter && since_zero_ms.is_none() && result > 0.0 && first_value >= 0.0 {
+        let may_be_negative = self.change.counter && layout.since_zero_ms.is_none();
+        if may_be_negative && change > 0.0 && first >= 0.0 {
             // A counter is never negative: it began where the slope meets zero, if that is inside
             // the range.
-            let to_zero = self.lengths.sampled * (first_value / result);
-            if to_zero < self.lengths.to_start {
-                return result * self.factor_from(to_zero);
+            let Lengths { to_start, sampled, .. } = self.lengths;
+            // Most counters are far from zero, which a product tells sooner than a quotient.
+            let is_far = first * sampled > to_start * change * FAR;
+            let to_zero = if is_far { f64::INFINITY } else { sampled * (first / change) };
+            if to_zero < to_start {
+                return change * self.factor_from(to_zero);
             }
         }
-        result * self.factor
+        change * self.factor
     }
 
     fn factor_from(&self, to_start: f64) -> f64 {

@@ -134,13 +134,7 @@ impl Pipeline {
         let series = (0..self.set.len()).into_par_iter();
         let hash = |key: &mut Vec<u8>, index| {
             key.clear();
-            for (name, value) in self.set.labels(index).iter().filter(|(n, _)| !is_metadata(n)) {
-                // Neither byte occurs in a text.
-                key.extend_from_slice(name.as_bytes());
-                key.push(0xfe);
-                key.extend_from_slice(value.as_bytes());
-                key.push(0xff);
-            }
+            self.set.labels(index).append_retained(key, |name| !is_metadata(name));
             xxh3_64(key)
         };
         let mut hashes: Vec<u64> = series.map_init(Vec::new, hash).collect();

@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn a_quantile_lies_on_the_line_inside_its_bucket() {
-        let mut set = buckets(&[(f64::INFINITY, 4.0), (0.2, 3.0), (0.1, 1.0)]);
-        assert_eq!(of_buckets(0.5, &mut set), (0.15, None));
-        assert_eq!(of_buckets(1.0, &mut set).0, 0.2);
+        let mut set = buckets(&[(f64::INFINITY, 4.0), (0.5, 3.0), (0.25, 1.0)]);
+        assert_eq!(of_buckets(0.5, &mut set), (0.375, None));
+        assert_eq!(of_buckets(1.0, &mut set).0, 0.5);
         assert_eq!(of_buckets(-1.0, &mut set).0, f64::NEG_INFINITY);
     }
 

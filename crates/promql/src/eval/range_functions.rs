@@ -260,24 +260,28 @@ impl Series<'_> {
                 }
             });
         }
-        let (mut first, mut end) = (0, 0);
+        let mut resets = Resets { of_series: resets, first: 0, end: 0 };
         let mut extrapolation = Extrapolation::new(change);
+        let floats = &self.samples.floats;
+        let knows_starts = change.starts && change.counter && !floats.starts.is_empty();
+        if self.samples.histograms.is_empty() && !knows_starts {
+            // The common case, without all that windows carry for the others.
+            self.ranges.each_of_floats(&floats.timestamps, self.steps, |step, place, range| {
+                let resets = resets.inside(place.clone());
+                out.values[step] = extrapolation.of_floats(floats, place, range, resets);
+            });
+            return;
+        }
         self.ranges.each(self.samples, self.steps, |step, window| {
             if window.is_mixed() {
                 out.findings.mixed = true;
                 return;
             }
-            let last = window.offset + window.values.len();
-            while end < resets.len() && resets[end] < last {
-                end += 1;
-            }
-            while first < end && resets[first] <= window.offset {
-                first += 1;
-            }
-            if call.starts && change.counter && extrapolation::has_overlapping_start(window) {
+            if knows_starts && extrapolation::has_overlapping_start(window) {
                 out.findings.overlaps += 1;
             }
-            out.values[step] = extrapolation.value(window, &resets[first..end]);
+            let resets = resets.inside(window.offset..window.offset + window.values.len());
+            out.values[step] = extrapolation.value(window, resets);
         });
     }
 
@@ -351,6 +355,28 @@ impl Series<'_> {
             let events = pairs.filter(|pair| pair[0].1.is_event_to(pair[1].1, function));
             out.values[step] = events.count() as f64;
         });
+    }
+}
+
+/// The resets of a series, of which each range takes those inside it.
+struct Resets<'a> {
+    /// Indices of the samples before which the counter fell.
+    of_series: &'a [usize],
+    first: usize,
+    end: usize,
+}
+
+impl<'a> Resets<'a> {
+    /// Those between two samples of `place`; places only ever move forward.
+    #[inline]
+    fn inside(&mut self, place: std::ops::Range<usize>) -> &'a [usize] {
+        while self.end < self.of_series.len() && self.of_series[self.end] < place.end {
+            self.end += 1;
+        }
+        while self.first < self.end && self.of_series[self.first] <= place.start {
+            self.first += 1;
+        }
+        &self.of_series[self.first..self.end]
     }
 }
 

@@ -52,26 +52,25 @@ impl Lookback {
     }
 
     fn fill_floats(&self, floats: &Floats, steps: Steps, values: &mut Vec<f64>) {
-        let timestamps = &floats.timestamps;
+        let timestamps = floats.timestamps.as_slice();
+        let told = &floats.values[..timestamps.len()];
         let mut end = 0;
-        for step_ms in steps.times() {
+        values.extend(steps.times().map(|step_ms| {
             let time_ms = self.reference.time(step_ms);
             while end < timestamps.len() && timestamps[end] <= time_ms {
                 end += 1;
             }
-            let newest = end.checked_sub(1).filter(|at| {
-                timestamps[*at] > time_ms - self.max_age_ms && !is_stale(floats.values[*at])
-            });
-            values.push(newest.map_or(ABSENT, |at| self.of_float(floats, at)));
-        }
-    }
-
-    fn of_float(&self, floats: &Floats, at: usize) -> f64 {
-        match self.told {
-            Told::Value => floats.values[at],
-            Told::Time => floats.timestamps[at] as f64 / 1000.0,
-            Told::Start => floats.start_ms(at) as f64 / 1000.0,
-        }
+            // Of a stale marker nothing is told: it is what stands for no value.
+            match end.checked_sub(1) {
+                Some(at) if timestamps[at] > time_ms - self.max_age_ms => match self.told {
+                    Told::Value => told[at],
+                    _ if is_stale(told[at]) => ABSENT,
+                    Told::Time => timestamps[at] as f64 / 1000.0,
+                    Told::Start => floats.start_ms(at) as f64 / 1000.0,
+                },
+                _ => ABSENT,
+            }
+        }));
     }
 
     fn fill_mixed(&self, samples: &Samples, steps: Steps, row: &mut Row) {

@@ -90,6 +90,33 @@ impl Ranges {
     }
 }
 
+impl Ranges {
+    /// Calls `visit` with each step that has floats, with where they stand and with the borders of
+    /// the range. For ranges that are given nothing beyond them.
+    #[inline]
+    pub fn each_of_floats(
+        &self,
+        timestamps: &[i64],
+        steps: Steps,
+        mut visit: impl FnMut(usize, std::ops::Range<usize>, (i64, i64)),
+    ) {
+        let (mut first, mut end) = (0, 0);
+        for step in 0..steps.count {
+            let to_ms = self.reference.time(steps.time(step));
+            let from_ms = to_ms - self.range_ms;
+            while end < timestamps.len() && timestamps[end] <= to_ms {
+                end += 1;
+            }
+            while first < end && timestamps[first] <= from_ms {
+                first += 1;
+            }
+            if first < end {
+                visit(step, first..end, (from_ms, to_ms));
+            }
+        }
+    }
+}
+
 /// The part of a column that lies in a range.
 #[derive(Clone, Copy, Debug, Default)]
 struct Borders {
