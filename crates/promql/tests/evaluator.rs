@@ -127,6 +127,19 @@ fn a_chain_as_long_as_the_text_is_evaluated() {
 }
 
 #[test]
+fn the_deepest_text_that_parses_fits_a_worker_s_stack() {
+    let storage = storage(&["a_total"], 1);
+    for (open, close) in [("abs(", ")"), ("sum(", ")"), ("last_over_time((", ")[9m:3m])")] {
+        let nested = |depth| format!("{}a_total{}", open.repeat(depth), close.repeat(depth));
+        let parses = |depth: &usize| parse(&nested(*depth), &ParserOptions::ALL).is_ok();
+        let deepest = (1..=ParserOptions::ALL.max_depth).rev().find(parses).unwrap();
+        assert!(deepest > 50, "{open} nests {deepest} deep only");
+        let answer = ask(options(1), &storage, &nested(deepest)).unwrap();
+        assert_eq!(floats(&answer).len(), 1, "{open}");
+    }
+}
+
+#[test]
 fn a_range_vector_answers_with_its_own_times() {
     let storage = storage(&["a_total"], 1);
     let answer = ask(options(1), &storage, "a_total[3m]").unwrap();
