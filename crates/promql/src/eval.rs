@@ -1,9 +1,9 @@
 //! The evaluator: series by series over all steps.
 //!
 //! An expression gives a column a series, not a vector a step. Selectors, range functions and what
-//! maps one series to one series ([`pipeline`]) run in parallel over the series, on the caller's
-//! threads, and an aggregation above them folds each column as it comes: its inputs never exist at
-//! once. Everything else works on whole vectors ([`column`]).
+//! maps one series to one series (`eval/pipeline.rs`) run in parallel over the series, on the
+//! caller's threads, and an aggregation above them folds each column as it comes: its inputs never
+//! exist at once. Everything else works on whole vectors (`eval/column.rs`).
 
 #![expect(
     clippy::cast_possible_truncation,
