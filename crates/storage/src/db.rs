@@ -17,6 +17,7 @@ mod exemplars;
 mod export;
 mod find;
 mod heal;
+mod identity_file;
 mod keys;
 mod log_format;
 mod merge;
@@ -154,6 +155,13 @@ impl Db {
         options.set_wait(true);
         let families = Family::ALL.map(|family| self.family(family));
         self.rocks.flush_cfs_opt(&families, &options).map_err(|e| self.write_failed("flush", e))
+    }
+
+    /// Fails where RocksDB's background work did: a compaction says nothing of how it went, but the next write does.
+    pub(crate) fn check_background(&self) -> Result<(), DbError> {
+        let mut batch = WriteBatch::default();
+        batch.put(meta::BOOT, self.identity.boot.to_le_bytes());
+        self.write_raw("compact", batch, &synced())
     }
 
     pub(crate) fn flush_family(&self, family: Family) -> Result<(), DbError> {

@@ -77,9 +77,8 @@ impl<'m> Step<'m> {
     fn chooses_all(&self) -> bool {
         let text = self.matcher.value();
         match self.matcher.op() {
-            MatchOp::NotEqual | MatchOp::Equal => text.is_empty(),
             MatchOp::Regex => text == ".+",
-            MatchOp::NotRegex => text.is_empty(),
+            MatchOp::NotEqual | MatchOp::Equal | MatchOp::NotRegex => text.is_empty(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::{DB, ErrorKind, LiveFile, WriteBatch, WriteOptions};
 
 use super::damage::{self, Note};
+use super::identity_file::failed;
 use super::keys::Family;
 use super::open::{family_id, refused};
 use super::options::Shared;
@@ -44,7 +45,7 @@ pub(super) fn set_aside(
             true
         }
         // A file whose index or footer is damaged cannot even be opened: nothing of it can be read.
-        Err(error) if names_one_of(&known, &error) => false,
+        Err(error) if is_about(&known, folder, &error) => false,
         Err(error) => return Err(refused(folder, error)),
     };
     if !known.is_empty() {
@@ -64,36 +65,73 @@ pub(super) fn set_aside(
             "a damaged table file is set aside"
         );
     }
-    damage::remove_notes(folder).map_err(|source| OpenError::Folder {
-        operation: "remove the notes of damage in",
-        path: folder.to_owned(),
-        source,
-    })?;
+    damage::remove_notes(folder).map_err(failed("remove notes in", folder))?;
     Ok(known.len())
 }
 
-fn names_one_of(known: &[(LiveFile, &Note)], error: &rocksdb::Error) -> bool {
-    let number = damage::file_in(error.as_ref()).as_deref().and_then(damage::number_of_table);
-    error.kind() == ErrorKind::Corruption
-        && known.iter().any(|(_, note)| Some(note.number) == number)
+/// The table files of the database that cannot even be opened.
+pub(super) fn find_unreadable(
+    folder: &Path,
+    shared: &Shared,
+) -> Result<Vec<(u64, String)>, OpenError> {
+    let tables: Vec<_> = open_lenient(folder, shared)?
+        .live_files()
+        .map_err(OpenError::RocksDb)?
+        .into_iter()
+        .filter_map(|file| damage::number_of_table(file.name.trim_start_matches('/')))
+        .collect();
+    // Another database is asked to take each file in. It opens the file, which is what this is about, and then refuses
+    // it, because no writer for other databases made it.
+    let probe = folder.join("probe");
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    let found = DB::open(&options, &probe).map_err(OpenError::RocksDb).map(|other| {
+        let damage_of = |number: u64| {
+            let name = format!("{number:06}.sst");
+            let error = other.ingest_external_file(vec![folder.join(&name)]).err()?;
+            let is_damage = error.kind() == ErrorKind::Corruption;
+            is_damage.then(|| (number, format!("{} in {name}", error.as_ref())))
+        };
+        tables.into_iter().filter_map(damage_of).collect()
+    });
+    let _ = fs::remove_dir_all(&probe);
+    found
 }
 
-/// The noted files that are part of the database. Reads the manifest alone, whatever else is damaged.
+/// Whether an open failed because of these tables: RocksDB names one, or blames a manifest that is whole.
+fn is_about(known: &[(LiveFile, &Note)], folder: &Path, error: &rocksdb::Error) -> bool {
+    let Some(name) = damage::file_in(error.as_ref()) else { return false };
+    if error.kind() != ErrorKind::Corruption {
+        return false;
+    }
+    if let Some(number) = damage::number_of_table(&name) {
+        return known.iter().any(|(_, note)| note.number == number);
+    }
+    let is_whole = |bytes: Vec<u8>| log_format::first_damage(&bytes).is_none();
+    name.starts_with("MANIFEST-") && fs::read(folder.join(&name)).is_ok_and(is_whole)
+}
+
+/// The noted files that are part of the database.
 fn list_files<'n>(
     folder: &Path,
     shared: &Shared,
     notes: &'n [Note],
 ) -> Result<Vec<(LiveFile, &'n Note)>, OpenError> {
-    let mut options = shared.options.clone();
-    options.set_paranoid_checks(false);
-    let rocks = DB::open_cf_descriptors_read_only(&options, folder, shared.families(), false)
-        .map_err(|error| refused(folder, error))?;
+    let rocks = open_lenient(folder, shared)?;
     let files = rocks.live_files().map_err(OpenError::RocksDb)?;
     let noted = |file: &LiveFile| {
         let number = damage::number_of_table(file.name.trim_start_matches('/'))?;
         notes.iter().find(|note| note.number == number)
     };
     Ok(files.into_iter().filter_map(|file| noted(&file).map(|note| (file, note))).collect())
+}
+
+/// Opens for reading, whatever tables are damaged.
+fn open_lenient(folder: &Path, shared: &Shared) -> Result<DB, OpenError> {
+    let mut options = shared.options.clone();
+    options.set_paranoid_checks(false);
+    DB::open_cf_descriptors_read_only(&options, folder, shared.families(), false)
+        .map_err(|error| refused(folder, error))
 }
 
 /// Opens with compactions off: files stay at their level, and damage is met by reads only.
@@ -220,10 +258,6 @@ fn record(rocks: &DB, file: &LiveFile, note: &Note) -> Result<(), rocksdb::Error
 
 /// Appends to the manifest that the files are no longer part of the database.
 fn remove_from_manifest(folder: &Path, files: &[(LiveFile, &Note)]) -> Result<(), OpenError> {
-    let failed = |operation: &'static str, path: &Path| {
-        let path = path.to_owned();
-        move |source: std::io::Error| OpenError::Folder { operation, path, source }
-    };
     let current = folder.join("CURRENT");
     let name = fs::read_to_string(&current).map_err(failed("read", &current))?;
     let path: PathBuf = folder.join(name.trim_end());

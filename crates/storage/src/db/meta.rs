@@ -15,9 +15,12 @@
 //!
 //! Numbers are little-endian in values and big-endian in keys.
 
+use std::path::Path;
+
 use rangekeeper_model::{Day, ShardCount};
 
 use super::error::{DbError, OpenError};
+use super::identity_file::{IdentityFile, failed};
 use super::keys::{FORMAT_VERSION, Family};
 use super::options::CreateWith;
 use super::{Db, synced};
@@ -73,25 +76,41 @@ pub(super) fn u64_of(value: &[u8]) -> Option<u64> {
     value.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// Reads or, in an empty store, writes what the store is; counts the boot. Synced when it returns.
-pub(super) fn identify(rocks: &rocksdb::DB, with: &CreateWith) -> Result<Identity, OpenError> {
-    let read = |record: &'static str| {
-        rocks.get(record.as_bytes()).map_err(|e| DbError::of_read("read meta", None, e))
-    };
-    let mut batch = rocksdb::WriteBatch::default();
-    let mut identity = if let Some(format) = read("format")? {
-        let found = u32_of(&format).ok_or(OpenError::Identity { record: "format" })?;
-        if found > FORMAT_VERSION {
-            return Err(OpenError::NewerFormat { found, supported: FORMAT_VERSION });
+/// What an open finds out first.
+pub(super) struct Opened {
+    pub(super) identity: Identity,
+    pub(super) floor: Day,
+}
+
+/// Reads or, in an empty folder, writes what the store is; counts the boot. Synced when it returns. What `meta` lost
+/// comes from the file beside it.
+pub(super) fn identify(
+    rocks: &rocksdb::DB,
+    folder: &Path,
+    with: &CreateWith,
+) -> Result<Opened, OpenError> {
+    let read =
+        |record: &[u8]| rocks.get(record).map_err(|e| DbError::of_read("read meta", None, e));
+    let format = read(FORMAT)?.map(|v| u32_of(&v).ok_or(unreadable("format"))).transpose()?;
+    let beside = IdentityFile::read(folder)?;
+    if let Some(found) = format.or(beside.as_ref().map(|file| file.format))
+        && found > FORMAT_VERSION
+    {
+        return Err(OpenError::NewerFormat { found, supported: FORMAT_VERSION });
+    }
+    let record = read(IDENTITY)?;
+    let is_new = format.is_none() && record.is_none() && beside.is_none();
+    if is_new && !is_empty(rocks)? {
+        return Err(unreadable("identity"));
+    }
+    let record = record.or_else(|| beside.as_ref().map(|file| file.identity.clone()));
+    let mut identity = match &record {
+        Some(value) => decode_identity(value)?,
+        None if is_new => {
+            let CreateWith { store_id, seed, shards, .. } = *with;
+            Identity { store_id, seed, shards, boot: 0 }
         }
-        let value = read("identity")?.ok_or(OpenError::Identity { record: "identity" })?;
-        decode_identity(&value)?
-    } else {
-        batch.put(FORMAT, FORMAT_VERSION.to_le_bytes());
-        let CreateWith { store_id, seed, shards, .. } = *with;
-        let identity = Identity { store_id, seed, shards, boot: 0 };
-        batch.put(IDENTITY, encode_identity(&identity));
-        identity
+        None => return Err(unreadable("identity")),
     };
     if let Some(given) = with.expect_shards.filter(|given| *given != identity.shards) {
         return Err(OpenError::OtherShards { found: identity.shards, given });
@@ -99,11 +118,36 @@ pub(super) fn identify(rocks: &rocksdb::DB, with: &CreateWith) -> Result<Identit
     if let Some(given) = with.expect_seed.filter(|given| *given != identity.seed) {
         return Err(OpenError::OtherSeed { found: identity.seed, given });
     }
-    let boots = read("boot")?.map(|v| u64_of(&v).ok_or(OpenError::Identity { record: "boot" }));
-    identity.boot = boots.transpose()?.unwrap_or(0) + 1;
+    let floor = read(FLOOR)?.map(|v| u32_of(&v).ok_or(unreadable("floor"))).transpose()?;
+    let floor = floor.unwrap_or(0).max(beside.as_ref().map_or(0, |file| file.floor));
+    let boots = read(BOOT)?.map(|v| u64_of(&v).ok_or(unreadable("boot"))).transpose()?;
+    identity.boot = boots.unwrap_or(0) + 1;
+    // The file first: a database without a record is then never taken for a new one.
+    let file = identity_file(&identity, Day(floor));
+    if beside.as_ref() != Some(&file) {
+        file.write(folder).map_err(failed("write the identity file in", folder))?;
+    }
+    let mut batch = rocksdb::WriteBatch::default();
+    batch.put(FORMAT, FORMAT_VERSION.to_le_bytes());
+    batch.put(IDENTITY, encode_identity(&identity));
+    batch.put(FLOOR, floor.to_le_bytes());
     batch.put(BOOT, identity.boot.to_le_bytes());
     rocks.write_opt(batch, &synced()).map_err(OpenError::RocksDb)?;
-    Ok(identity)
+    Ok(Opened { identity, floor: Day(floor) })
+}
+
+/// What the file beside the database says.
+pub(super) fn identity_file(identity: &Identity, floor: Day) -> IdentityFile {
+    let identity = encode_identity(identity);
+    IdentityFile { format: FORMAT_VERSION, identity, floor: floor.0 }
+}
+
+fn unreadable(record: &'static str) -> OpenError {
+    OpenError::Identity { record }
+}
+
+fn is_empty(rocks: &rocksdb::DB) -> Result<bool, OpenError> {
+    Ok(rocks.live_files().map_err(OpenError::RocksDb)?.is_empty())
 }
 
 fn encode_identity(identity: &Identity) -> Vec<u8> {
@@ -115,7 +159,7 @@ fn encode_identity(identity: &Identity) -> Vec<u8> {
 }
 
 fn decode_identity(value: &[u8]) -> Result<Identity, OpenError> {
-    let unreadable = || OpenError::Identity { record: "identity" };
+    let unreadable = || unreadable("identity");
     let (seed, rest) = value.split_first_chunk().ok_or_else(unreadable)?;
     let (hash, rest) = rest.split_first().ok_or_else(unreadable)?;
     if *hash != HASH_VERSION {

@@ -113,7 +113,9 @@ fn write(statements: &Statements<'_>, damaged: &BTreeSet<&[u8]>) -> Vec<u8> {
     for (texts, day) in statements {
         value.push(STATEMENT);
         value.extend_from_slice(&day.to_le_bytes());
-        texts.iter().for_each(|text| append_text(&mut value, text));
+        for text in texts {
+            append_text(&mut value, text);
+        }
     }
     for bytes in damaged {
         value.push(DAMAGED);

@@ -10,7 +10,9 @@ use rocksdb::{DB, ErrorKind};
 
 use super::damage::Damages;
 use super::days::DayIndexes;
-use super::keys::Family;
+use super::identity_file::{IdentityFile, failed};
+use super::keys::{FORMAT_VERSION, Family};
+use super::meta::Opened;
 use super::options::Shared;
 use super::shards::ShardLocks;
 use super::{CreateWith, Db, DbError, DbOptions, OpenError, damage, heal, log_format};
@@ -21,81 +23,93 @@ use crate::seal::SealStates;
 const MAX_SET_ASIDE: usize = 1_000;
 
 impl Db {
-    /// Opens the database in `folder`, or creates it there. Table files that were found damaged are set aside first:
+    /// Opens the database in `folder`, or creates it there. Table files that are found damaged are set aside first:
     /// what can be read of them is kept, and the rest is recorded as damaged. Any other damage refuses to open and
     /// changes nothing. Expired data is dropped again.
+    #[expect(clippy::needless_pass_by_value, reason = "callers make them for this call")]
     pub fn open(folder: &Path, options: DbOptions, with: &CreateWith) -> Result<Self, OpenError> {
-        fs::create_dir_all(folder).map_err(|source| OpenError::Folder {
-            operation: "create",
-            path: folder.to_owned(),
-            source,
-        })?;
-        let shared = Shared::new(&options);
-        let (rocks, set_aside) = open_healed(folder, &shared)?;
-        let identity = meta::identify(&rocks, with)?;
-        let floor = rocks.get(meta::FLOOR).map_err(|e| DbError::of_read("read meta", None, e))?;
-        let floor = match floor.as_deref().map(meta::u32_of) {
-            Some(None) => return Err(OpenError::Identity { record: "floor" }),
-            Some(Some(floor)) => floor,
-            None => 0,
-        };
-        let sealing = SealStates::load(&rocks, (options.clock)())?;
-        let present = read::present_days(&rocks).or_else(|error| {
-            tracing::error!(%error, "the days that hold data are listed by files");
-            read::days_of_files(&rocks).map_err(OpenError::RocksDb)
-        })?;
-        let db = Self {
-            rocks,
-            shared,
-            folder: folder.to_owned(),
-            identity,
-            clock: options.clock,
-            floor: AtomicU32::new(floor),
-            writers: RwLock::new(()),
-            poison: OnceLock::new(),
-            days: DayIndexes::new(options.ids_cache_bytes, present),
-            shard_locks: ShardLocks::new(identity.shards),
-            damages: Damages::new(),
-            sealing,
-        };
-        for _ in 0..set_aside {
-            db.damages.count();
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        // Before RocksDB sees the folder: a newer format may have families that this build does not know.
+        if let Some(file) = IdentityFile::read(folder)?
+            && file.format > FORMAT_VERSION
+        {
+            let (found, supported) = (file.format, FORMAT_VERSION);
+            return Err(OpenError::NewerFormat { found, supported });
         }
-        db.drop_below_floor()?;
-        Ok(db)
+        let mut set_aside = 0;
+        loop {
+            let notes = damage::read_notes(folder).map_err(failed("read notes in", folder))?;
+            if !notes.is_empty() {
+                set_aside += heal::set_aside(folder, &Shared::new(&options), &notes)?;
+            }
+            let error = match open_once(folder, &options, with) {
+                Ok(db) => {
+                    (0..set_aside).for_each(|_| db.damages.count());
+                    return Ok(db);
+                }
+                Err(error) => error,
+            };
+            match damaged_tables(folder, &options, &error)?.as_slice() {
+                found @ [_, ..] if set_aside < MAX_SET_ASIDE => {
+                    for (number, detail) in found {
+                        let noted = damage::note_at_open(folder, *number, detail);
+                        noted.map_err(failed("note damage in", folder))?;
+                    }
+                }
+                _ => return Err(error),
+            }
+        }
     }
 }
 
-/// Opens RocksDB; table files that are noted as damaged, or that RocksDB names as such, are set aside. Returns how many
-/// there were.
-fn open_healed(folder: &Path, shared: &Shared) -> Result<(DB, usize), OpenError> {
-    let mut set_aside = 0;
-    loop {
-        let notes = damage::read_notes(folder).map_err(|source| OpenError::Folder {
-            operation: "read the notes of damage in",
-            path: folder.to_owned(),
-            source,
-        })?;
-        if !notes.is_empty() {
-            set_aside += heal::set_aside(folder, shared, &notes)?;
-        }
-        let error = match open_rocks(folder, shared) {
-            Ok(rocks) => return Ok((rocks, set_aside)),
-            Err(error) => error,
-        };
-        let number = damage::file_in(error.as_ref()).as_deref().and_then(damage::number_of_table);
-        match number {
-            Some(number) if error.kind() == ErrorKind::Corruption && set_aside < MAX_SET_ASIDE => {
-                damage::note_at_open(folder, number, error.as_ref()).map_err(|source| {
-                    OpenError::Folder {
-                        operation: "note damage in",
-                        path: folder.to_owned(),
-                        source,
-                    }
-                })?;
-            }
-            _ => return Err(refused(folder, error)),
-        }
+fn open_once(folder: &Path, options: &DbOptions, with: &CreateWith) -> Result<Db, OpenError> {
+    let shared = Shared::new(options);
+    let rocks = open_rocks(folder, &shared).map_err(|error| refused(folder, error))?;
+    let Opened { identity, floor } = meta::identify(&rocks, folder, with)?;
+    let present = read::present_days(&rocks).or_else(|error| {
+        tracing::error!(%error, "the days that hold data are listed by files");
+        read::days_of_files(&rocks).map_err(OpenError::RocksDb)
+    })?;
+    let sealing = SealStates::load(&rocks, &present, (options.clock)())?;
+    let db = Db {
+        rocks,
+        shared,
+        folder: folder.to_owned(),
+        identity,
+        clock: options.clock.clone(),
+        floor: AtomicU32::new(floor.0),
+        writers: RwLock::new(()),
+        poison: OnceLock::new(),
+        days: DayIndexes::new(options.ids_cache_bytes, present),
+        shard_locks: ShardLocks::new(identity.shards),
+        damages: Damages::new(),
+        sealing,
+    };
+    db.drop_below_floor()?;
+    Ok(db)
+}
+
+/// The table files whose damage made an open fail, each with RocksDB's words.
+fn damaged_tables(
+    folder: &Path,
+    options: &DbOptions,
+    error: &OpenError,
+) -> Result<Vec<(u64, String)>, OpenError> {
+    let (detail, offset) = match error {
+        OpenError::Damaged { detail, offset, .. } => (detail.as_str(), *offset),
+        OpenError::Db(DbError::Damaged { detail, .. }) => (detail.as_str(), None),
+        OpenError::Db(DbError::Poisoned { cause, .. }) => (cause.as_str(), None),
+        OpenError::RocksDb(error) => (error.as_ref(), None),
+        _ => return Ok(Vec::new()),
+    };
+    if !detail.starts_with("Corruption") || offset.is_some() {
+        return Ok(Vec::new());
+    }
+    let named = damage::file_in(detail).as_deref().and_then(damage::number_of_table);
+    match named {
+        Some(number) => Ok(vec![(number, detail.to_owned())]),
+        // RocksDB blames the manifest also for tables that the manifest names and that cannot be opened.
+        None => heal::find_unreadable(folder, &Shared::new(options)),
     }
 }
 

@@ -75,12 +75,21 @@ pub struct CreateWith {
 const CHUNKS_BUFFER_BYTES: usize = 16 << 20;
 const INDEX_BUFFER_BYTES: usize = 8 << 20;
 const SMALL_BUFFER_BYTES: usize = 1 << 20;
+/// RocksDB preallocates as much for its log as the family that was flushed last buffers, and more.
+const META_BUFFER_BYTES: usize = 128 << 10;
 /// Files are small, so that few straddle two days: a day below the floor is dropped file by file.
 const FILE_BYTES: u64 = 16 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 /// RocksDB's log carries checkpoints only; beyond this it makes every family flush.
 const WAL_BYTES: u64 = 64 << 20;
 const BLOOM_BITS: f64 = 10.0;
+/// Neighbouring numbers differ in their last byte; a restart costs a whole key.
+const NUMBERS_RESTART_INTERVAL: i32 = 64;
+/// Each table of `chunks` and `series` at the bottom has a dictionary of its own: what the series of a metric have in
+/// common lies farther apart than a block. Of 100,140 real series with 240 samples each it makes 67 bytes of 82 a chunk
+/// and 38 of 48 a series, and costs 13 ns a sample, once.
+const DICTIONARY_BYTES: i32 = 64 << 10;
+const DICTIONARY_TRAINING_BYTES: i32 = 1600 << 10;
 
 /// What must live as long as the database, and what statistics are read from.
 pub(super) struct Shared {
@@ -130,14 +139,23 @@ impl Shared {
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
         table.set_format_version(6);
         table.set_optimize_filters_for_memory(true);
-        if matches!(family, Family::Series | Family::Numbers | Family::Postings) {
+        // Of these, keys are asked for that may not exist. Numbers are only asked for that do.
+        if matches!(family, Family::Series | Family::Postings) {
             table.set_bloom_filter(BLOOM_BITS, false);
+        }
+        if family == Family::Numbers {
+            table.set_block_restart_interval(NUMBERS_RESTART_INTERVAL);
         }
         let mut options = Options::default();
         options.set_block_based_table_factory(&table);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
-        options.set_bottommost_compression_options(-14, 3, 0, 0, true);
+        if matches!(family, Family::Chunks | Family::Series) {
+            options.set_bottommost_compression_options(-14, 3, 0, DICTIONARY_BYTES, true);
+            options.set_bottommost_zstd_max_train_bytes(DICTIONARY_TRAINING_BYTES, true);
+        } else {
+            options.set_bottommost_compression_options(-14, 3, 0, 0, true);
+        }
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_target_file_size_base(FILE_BYTES);
         options.set_max_bytes_for_level_base(4 * FILE_BYTES);
@@ -145,7 +163,8 @@ impl Shared {
         options.set_write_buffer_size(match family {
             Family::Chunks => CHUNKS_BUFFER_BYTES,
             Family::Series | Family::Numbers | Family::Postings => INDEX_BUFFER_BYTES,
-            _ => SMALL_BUFFER_BYTES,
+            Family::Exemplars | Family::Metadata => SMALL_BUFFER_BYTES,
+            Family::Meta | Family::Unsettled => META_BUFFER_BYTES,
         });
         // More than none makes a write read, and then it is neither cheap nor blind.
         options.set_max_successive_merges(0);

@@ -28,7 +28,10 @@ pub(super) fn decode(value: &[u8]) -> Result<RoaringBitmap, Unreadable> {
     let mut all: Option<RoaringBitmap> = None;
     for part in Parts(value) {
         let Part::Bitmap(bitmap) = part else { return Err(Unreadable) };
-        all = Some(all.map_or(bitmap.clone(), |all| all | bitmap));
+        all = Some(match all {
+            Some(all) => all | bitmap,
+            None => bitmap,
+        });
     }
     Ok(all.unwrap_or_default())
 }

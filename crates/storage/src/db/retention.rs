@@ -21,6 +21,11 @@ impl Db {
         if day <= self.floor() {
             return Ok(());
         }
+        // Once more beside the database: a lost record must not bring back what expired.
+        let file = meta::identity_file(&self.identity, day);
+        if let Err(error) = file.write(&self.folder) {
+            tracing::warn!(%error, "the identity file is not written");
+        }
         let mut batch = WriteBatch::default();
         batch.put(meta::FLOOR, day.0.to_le_bytes());
         self.write_raw("raise the floor", batch, &synced())?;

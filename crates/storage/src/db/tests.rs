@@ -1,5 +1,12 @@
 //! The database through its own surface, each test in a folder of its own.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "small numbers, and names that RocksDB gives"
+)]
+
 mod damage;
 mod index;
 mod open;

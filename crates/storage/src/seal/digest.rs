@@ -59,20 +59,17 @@ impl Db {
         let sealed = rows
             .iter()
             .try_fold(0_u64, |sum, (_, value)| Some(sum.wrapping_add(sealed_digest(value)?)));
-        let set = match sealed.filter(|_| apart) {
-            Some(set) => set,
-            None => {
-                let mut samples = Samples::default();
-                let mut decoder = Decoder::default();
-                for (_, value) in rows {
-                    if let Some(damage) =
-                        decoder.decode(value, TimeRange::ALL, &mut samples).first()
-                    {
-                        return Err(self.unreadable(OPERATION, day, &format!("{damage:?}")));
-                    }
+        let set = if let Some(set) = sealed.filter(|_| apart) {
+            set
+        } else {
+            let mut samples = Samples::default();
+            let mut decoder = Decoder::default();
+            for (_, value) in rows {
+                if let Some(damage) = decoder.decode(value, TimeRange::ALL, &mut samples).first() {
+                    return Err(self.unreadable(OPERATION, day, &format!("{damage:?}")));
                 }
-                digest(&samples)
             }
+            digest(&samples)
         };
         Ok(xxh3_64_with_seed(&id.0, set))
     }

@@ -8,7 +8,7 @@
 //! its last sealing. A record is written in the batch that first makes a window pending, so that an open knows without
 //! reading chunks what is left to do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use rangekeeper_model::{Day, WINDOWS_A_DAY, Window, WindowInDay};
@@ -53,13 +53,16 @@ pub(crate) struct SealStates {
 }
 
 impl SealStates {
-    /// Reads the states; as no merge's time is known, all count as merged now.
-    pub(crate) fn load(rocks: &DB, now_ms: i64) -> Result<Self, DbError> {
-        let states = sealing_days(rocks)?.into_iter().map(|(day, value)| {
-            let mut state =
-                decode(&value).unwrap_or(DayState { pending: ALL_WINDOWS, ..DayState::default() });
+    /// Reads the states; as no merge's time is known, all count as merged now. Of a day whose record is lost,
+    /// everything is pending.
+    pub(crate) fn load(rocks: &DB, days: &BTreeSet<Day>, now_ms: i64) -> Result<Self, DbError> {
+        let records: HashMap<_, _> = sealing_days(rocks)?.into_iter().collect();
+        let states = days.iter().map(|day| {
+            let lost = DayState { pending: ALL_WINDOWS, ..DayState::default() };
+            let record = records.get(day).and_then(|value| decode(value));
+            let mut state = record.unwrap_or(lost);
             state.last_merge_ms = [now_ms; WINDOWS_AND_DAY];
-            (day, state)
+            (*day, state)
         });
         Ok(Self { days: Mutex::new(states.collect()) })
     }

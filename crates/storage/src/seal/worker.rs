@@ -161,7 +161,9 @@ impl<'db> Worker<'db> {
     fn seal_together(&mut self, id: SeriesId, rows: &[Row], batch: &mut WriteBatch) {
         if !self.decode(rows) {
             // What can be read is sealed by itself all the same.
-            rows.iter().for_each(|row| self.seal_row(id, row, batch));
+            for row in rows {
+                self.seal_row(id, row, batch);
+            }
             return;
         }
         let together = self.sealer.seal(&self.samples);

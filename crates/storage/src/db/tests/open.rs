@@ -40,6 +40,32 @@ fn a_newer_format_is_refused_and_says_why() {
 }
 
 #[test]
+fn a_store_whose_meta_is_lost_is_still_itself() {
+    let mut fixture = Fixture::new();
+    {
+        let db = fixture.open();
+        register(&db, DAY, &numbered(30));
+        db.raise_floor(Day(7)).unwrap();
+        let all = [keys::Family::Meta].map(|family| db.family(family));
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.delete_range_cf(all[0], b"".as_slice(), &[0xff]);
+        db.rocks.write(batch).unwrap();
+        db.flush().unwrap();
+    }
+    fixture.with = CreateWith { store_id: 9, seed: 99, ..fixture.with };
+    let db = fixture.open();
+    assert_eq!((db.identity().store_id, db.seed(), db.floor()), (5, SEED, Day(7)));
+    drop(db);
+    std::fs::remove_file(fixture.folder.path().join("STORE")).unwrap();
+    let db = fixture.open();
+    db.rocks.delete(meta::IDENTITY).unwrap();
+    drop(db);
+    std::fs::remove_file(fixture.folder.path().join("STORE")).unwrap();
+    let refused = fixture.try_open().unwrap_err();
+    assert!(matches!(refused, OpenError::Identity { record: "identity" }), "{refused}");
+}
+
+#[test]
 fn records_survive_a_reopen() {
     let fixture = Fixture::new();
     let tenant = TenantId::default();
