@@ -67,11 +67,11 @@ docs: prerequisites ## Build the documentation without a warning
 
 .PHONY: bench
 bench: prerequisites ## Run the benches
-	$(CARGO) bench --locked --workspace --bench '*'
+	$(CARGO) bench --locked --profile release --workspace --bench '*'
 
 .PHONY: bench-once
 bench-once: prerequisites
-	$(CARGO) bench --locked --workspace --bench '*' -- --test
+	$(CARGO) bench --locked --profile release --workspace --bench '*' -- --test
 
 .PHONY: demo
 demo: all tools ## A real Prometheus scrapes and writes; both answer twenty queries

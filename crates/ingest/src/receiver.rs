@@ -33,6 +33,8 @@ pub struct Limits {
     pub value_bytes: usize,
     /// How far ahead of the clock a sample may be.
     pub ahead_ms: i64,
+    /// How far behind the clock a sample may be, if less than what is kept.
+    pub late_ms: Option<i64>,
 }
 
 impl Default for Limits {
@@ -43,6 +45,7 @@ impl Default for Limits {
             name_bytes: 1 << 10,
             value_bytes: 8 << 10,
             ahead_ms: 10 * 60 * 1000,
+            late_ms: None,
         }
     }
 }

@@ -31,13 +31,14 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     pub(crate) fn new(write: Write, limits: &'a Limits, horizon: Horizon) -> Self {
-        let hasher = write.tenant().hasher();
+        let hasher = write.tenant().hasher().clone();
         let newest_ms = horizon.now_ms.saturating_add(limits.ahead_ms);
+        let latest_ms = limits.late_ms.map_or(i64::MIN, |ms| horizon.now_ms.saturating_sub(ms));
         Self {
             write,
             hasher,
             limits,
-            oldest_ms: horizon.oldest_ms,
+            oldest_ms: horizon.oldest_ms.max(latest_ms),
             newest_ms,
             refusals: Refusals::default(),
             rows: Vec::with_capacity(2048),

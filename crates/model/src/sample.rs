@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::histogram::Histogram;
 
-/// The NaN with which Prometheus marks the end of a series. It differs from every other NaN by its bits alone.
+/// The NaN with which Prometheus marks the end of a series. It differs from every other NaN by its
+/// bits alone.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// Whether `value` is the stale marker, by its bits.
@@ -91,7 +92,8 @@ impl Floats {
         self.starts.truncate(length);
     }
 
-    /// Appends the samples of `other` that lie in `range` of its indices; the caller keeps time rising.
+    /// Appends the samples of `other` that lie in `range` of its indices; the caller keeps time
+    /// rising.
     pub fn extend(&mut self, other: &Self, range: std::ops::Range<usize>) {
         if !other.starts.is_empty() || !self.starts.is_empty() {
             self.starts.resize(self.timestamps.len(), 0);
@@ -139,12 +141,13 @@ impl Samples {
     }
 }
 
-/// The order in which float samples of one time beat each other: any value beats a stale marker, else the greater
-/// bits win, else the greater start timestamp. A total order, so that the winner of a set does not depend on the order
-/// in which its members came: the union of sets of samples is a join.
+/// The order in which float samples of one time beat each other: any value beats a stale marker,
+/// else the greater bits win, else the greater start timestamp. A total order, so that the winner
+/// of a set does not depend on the order in which its members came: the union of sets of samples is
+/// a join.
 ///
-/// Between kinds, where neither or both are stale markers, a float histogram beats an integer histogram, and that a
-/// float ([`Samples::unite`]).
+/// Between kinds, where neither or both are stale markers, a float histogram beats an integer
+/// histogram, and that a float ([`Samples::unite`]).
 ///
 /// Returns `Greater` when the candidate replaces the sample that is there.
 #[inline]
@@ -153,8 +156,8 @@ pub fn replaces(candidate: (f64, i64), existing: (f64, i64)) -> Ordering {
     rank(candidate).cmp(&rank(existing))
 }
 
-/// The same order for histograms of one time: any beats a stale marker, else the greater kind, bytes
-/// ([`Histogram::canonical_bytes`], which begin with the kind), start timestamp.
+/// The same order for histograms of one time: any beats a stale marker, else the greater kind,
+/// bytes ([`Histogram::canonical_bytes`], which begin with the kind), start timestamp.
 pub fn histogram_replaces(candidate: &HistogramSample, existing: &HistogramSample) -> Ordering {
     let live = |sample: &HistogramSample| !sample.histogram.is_stale();
     live(candidate)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_secret};
 
 use crate::tenant::TenantId;
 
@@ -18,21 +18,31 @@ impl fmt::Debug for SeriesHash {
 
 /// Hashes the series of one tenant. The seed belongs to the store and never changes in its life: other seeds make
 /// other shards, so nobody outside can choose labels that all fall into one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct SeriesHasher {
     tenant_seed: u64,
+    /// Made of the seed once: hashing with a seed makes one for every input that is longer than 240 bytes.
+    secret: [u8; SECRET_BYTES],
 }
+
+/// Length of xxh3's own secret.
+const SECRET_BYTES: usize = 192;
 
 impl SeriesHasher {
     /// A hasher for `tenant` in the store that was created with `seed`.
     pub fn new(seed: u64, tenant: &TenantId) -> Self {
-        Self { tenant_seed: xxh3_64_with_seed(tenant.as_str().as_bytes(), seed) }
+        let tenant_seed = xxh3_64_with_seed(tenant.as_str().as_bytes(), seed);
+        let mut secret = [0; SECRET_BYTES];
+        for (number, word) in (0u64..).zip(secret.as_chunks_mut::<8>().0) {
+            *word = xxh3_64_with_seed(&number.to_le_bytes(), tenant_seed).to_le_bytes();
+        }
+        Self { tenant_seed, secret }
     }
 
     /// The hash of canonical label bytes. Of other bytes it is some hash, which is the identity of no series.
     #[inline]
     pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
-        SeriesHash(xxh3_128_with_seed(label_bytes, self.tenant_seed))
+        SeriesHash(xxh3_128_with_secret(label_bytes, &self.secret))
     }
 
     /// The key of the series with this hash and metric name.
@@ -81,6 +91,12 @@ impl ShardCount {
     /// All shards, in order.
     pub fn iter(self) -> impl Iterator<Item = ShardId> {
         (0..self.count()).map(|n| ShardId(u16::try_from(n).expect("at most 65536 shards")))
+    }
+}
+
+impl fmt::Debug for SeriesHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeriesHasher").finish_non_exhaustive()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod config;
 pub mod http;
 pub mod memory;
 pub mod node;
+pub mod open;
 pub mod readiness;
 pub mod server;
 pub mod services;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rangekeeper_node::cli::Cli;
 use rangekeeper_node::command;
-use rangekeeper_node::services::{Opened, Opening};
+use rangekeeper_node::open::open;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -24,8 +24,4 @@ fn main() -> ExitCode {
     let environment = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     command::run(cli, environment.collect(), open)
-}
-
-fn open(_: Opening) -> anyhow::Result<Opened> {
-    anyhow::bail!("this build has no store")
 }

@@ -18,6 +18,7 @@ pub mod source;
 pub mod value;
 
 pub use parser::{
-    ParseError, ParseErrors, ParserOptions, SelectorError, parse, parse_metric_selector,
+    ParseError, ParseErrors, ParserOptions, SelectorError, parse, parse_duration_ms,
+    parse_metric_selector,
 };
 pub use printer::pretty;

@@ -71,6 +71,12 @@ pub fn parse(text: &str, options: &ParserOptions) -> Result<Expr, ParseErrors> {
     Ok(expr)
 }
 
+/// The milliseconds of a duration as the language writes it, such as `1h30m`; `None` for any other text.
+#[expect(clippy::cast_possible_truncation, reason = "a duration is bounded far below 2^53 ms")]
+pub fn parse_duration_ms(text: &str) -> Option<i64> {
+    duration_text_seconds(text).ok().map(|seconds| (seconds * 1000.0).round() as i64)
+}
+
 /// Parses what `match[]` takes: a vector selector without modifiers, of which at least one matcher does not match
 /// the empty value. A trailing comma is legal.
 pub fn parse_metric_selector(

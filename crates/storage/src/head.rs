@@ -43,8 +43,8 @@ impl Tenant {
     }
 
     /// Hashes label bytes of this tenant's series.
-    pub fn hasher(&self) -> SeriesHasher {
-        self.hasher
+    pub fn hasher(&self) -> &SeriesHasher {
+        &self.hasher
     }
 }
 
@@ -191,12 +191,7 @@ impl Head {
     }
 
     /// A series that nobody knows yet.
-    pub(crate) fn new_series(
-        &self,
-        tenant: &Tenant,
-        hash: SeriesHash,
-        labels: Labels,
-    ) -> Series {
+    pub(crate) fn new_series(&self, tenant: &Tenant, hash: SeriesHash, labels: Labels) -> Series {
         let id = tenant.hasher.id(hash, labels.metric_name().unwrap_or_default(), self.shards);
         Series::new(hash, id, labels, tenant.index)
     }

@@ -21,20 +21,21 @@ mod write;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use rangekeeper_model::{ErrorClass, Matcher, TenantId, TimeRange};
 
+use self::engine::Engine;
 pub use self::labels::{Found, MetadataRow, SeriesExemplars};
+use self::maintenance::Maintenance;
 pub use self::options::{Clock, StoreOptions};
 pub use self::read::Selection;
+use self::recovery::ReplayProgress;
 pub use self::retention::Horizon;
 pub use self::seam::ShardDay;
 pub use self::stats::StoreStats;
 pub use self::write::{Committed, HashCollision, RowIndex, Write};
-use self::engine::Engine;
-use self::maintenance::Maintenance;
-use self::recovery::ReplayProgress;
 use crate::db::{DbError, OpenError, Stop};
 use crate::log::{LogError, RecordTooLarge, SubmitError};
 
@@ -113,9 +114,9 @@ pub enum StoreError {
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The log names series by key alone that the database does not have.
+    /// The log names series by key alone that the database does not have, and has so many samples of them.
     #[error(
-        "the log holds samples of {0} series whose labels are lost; --accept-loss opens without them"
+        "the log holds {0} samples of series whose labels are lost; --accept-loss opens without them"
     )]
     Nameless(u64),
     /// The store is not open now.
@@ -203,6 +204,12 @@ impl Store {
             }
             changed.wait(&mut locked);
         }
+    }
+
+    /// Waits until the store's state changes, or the time is over. Blocks.
+    pub fn wait_change(&self, at_most: Duration) {
+        let (lock, changed) = &self.shared.changed;
+        changed.wait_for(&mut lock.lock(), at_most);
     }
 
     /// Opens the store and waits for it. Blocks.

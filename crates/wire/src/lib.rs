@@ -29,4 +29,4 @@ pub use labels::{LabelFault, RawLabels, SeriesError};
 pub use metadata::{FamilyMetadata, Metadata, MetricType};
 pub use negotiate::{MEDIA_TYPE, MESSAGE_V1, MESSAGE_V2, NegotiationError, Version, negotiate};
 pub use sample::{Sample, Samples};
-pub use snappy::{SnappyError, decompress};
+pub use snappy::{SnappyError, declared_bytes, decompress};

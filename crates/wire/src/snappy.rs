@@ -34,6 +34,11 @@ impl SnappyError {
     }
 }
 
+/// Bytes that `body` says it holds uncompressed; 0 where it says nothing that can be read.
+pub fn declared_bytes(body: &[u8]) -> u64 {
+    snap::raw::decompress_len(body).map_or(0, |bytes| bytes as u64)
+}
+
 /// Uncompresses `body` into the front of `buffer`, and returns that front. The buffer keeps its
 /// greatest length, so that a body in its turn costs no clearing; whoever pools buffers lets go of
 /// those that became too long.

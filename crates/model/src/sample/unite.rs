@@ -1,5 +1,5 @@
-//! The union of two sets of samples: commutative, associative, idempotent, and the one place that applies the rule
-//! for two samples at one time.
+//! The union of two sets of samples: commutative, associative, idempotent, and the one place that
+//! applies the rule for two samples at one time.
 
 use std::cmp::Ordering;
 
@@ -18,8 +18,8 @@ impl Samples {
         }
     }
 
-    /// Where a time has a float and a histogram, drops the one that the other beats: the float, unless it is a
-    /// value and the histogram a stale marker.
+    /// Where a time has a float and a histogram, drops the one that the other beats: the float,
+    /// unless it is a value and the histogram a stale marker.
     fn settle_kinds(&mut self) {
         let Self { floats, histograms } = self;
         let mut lost_floats = Vec::new();

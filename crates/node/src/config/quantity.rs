@@ -74,6 +74,16 @@ pub enum Late {
     Within(Duration),
 }
 
+impl Late {
+    /// The time, where it is not all that is kept.
+    pub fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Retention => None,
+            Self::Within(time) => Some(time),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Late {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

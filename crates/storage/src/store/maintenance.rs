@@ -163,7 +163,8 @@ impl Shared {
         }
         engine.prepare_next_day();
         let pressed = self.is_pressed(engine) && due.pressure.is_over(now, PRESSURE_EVERY);
-        let stripes = engine.due_stripes(if pressed { StripeNeeds::Oldest } else { StripeNeeds::Due });
+        let stripes =
+            engine.due_stripes(if pressed { StripeNeeds::Oldest } else { StripeNeeds::Due });
         for stripe in &stripes {
             engine.checkpoint(*stripe)?;
         }

@@ -29,7 +29,8 @@ impl Engine {
             checkpoints.push(Position(db.checkpoint(stripe)?.unwrap_or(0)));
         }
         let (log, recovery) = open_log(options, &db, &checkpoints)?;
-        let newest_ms = db.note(NEWEST)?.and_then(|v| v.try_into().ok()).map_or(0, i64::from_le_bytes);
+        let newest_ms =
+            db.note(NEWEST)?.and_then(|v| v.try_into().ok()).map_or(0, i64::from_le_bytes);
         if let Some(cut) = &recovery.cut {
             tracing::warn!(?cut, "cut a write off the log that was never synced");
         }
@@ -47,8 +48,10 @@ impl Engine {
             return Err(StoreError::Nameless(replayed.nameless));
         }
         let losses: Vec<_> = recovery.losses.iter().chain(&replayed.losses).collect();
-        if !losses.is_empty() {
+        if !losses.is_empty() || replayed.nameless > 0 {
             tracing::error!(?losses, nameless = replayed.nameless, "opened with a loss");
+            let nameless = usize::from(replayed.nameless > 0);
+            (0..losses.len() + nameless).for_each(|_| engine.db.count_damage());
             // The damaged files go only when everything they gave is in the database.
             engine.checkpoint_all()?;
         }

@@ -173,7 +173,8 @@ impl Engine {
         stop: Stop<'_>,
     ) -> Result<Vec<Candidate>, DbError> {
         let new = self.unregistered_labels(tenant.index, matchers, range);
-        let mut candidates: Vec<Candidate> = new.into_iter().map(|(id, day, _)| (id, day)).collect();
+        let mut candidates: Vec<Candidate> =
+            new.into_iter().map(|(id, day, _)| (id, day)).collect();
         for day in self.days(range)? {
             let numbers = self.db.find(&tenant.id, day, matchers, stop)?;
             candidates.extend(self.db.ids(day, &numbers)?.into_iter().map(|id| (id, day)));
@@ -229,11 +230,7 @@ impl Engine {
     }
 
     /// Calls `each` for those of the series that are in the head, one stripe's lock at a time.
-    fn in_head(
-        &self,
-        series: &[&[Candidate]],
-        mut each: impl FnMut(u32, &Stripe, u32, &Series),
-    ) {
+    fn in_head(&self, series: &[&[Candidate]], mut each: impl FnMut(u32, &Stripe, u32, &Series)) {
         let stripe_of = |days: &[Candidate]| self.head.stripe_of(days[0].0.shard());
         let mut at = 0u32;
         for group in series.chunk_by(|a, b| stripe_of(a) == stripe_of(b)) {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rangekeeper_model::{Labels, MetricType, ShardId, TenantId};
+use rangekeeper_model::{Day, Labels, MetricType, ShardId, TenantId};
 
 use super::StoreError;
 use super::engine::Engine;
@@ -33,7 +33,7 @@ impl ReplayProgress {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replayed {
     pub(super) samples: u64,
-    /// Definitions whose labels are nowhere: their samples cannot be named.
+    /// Samples of series whose labels are nowhere, though retention keeps them.
     pub(super) nameless: u64,
     pub(super) losses: Vec<Loss>,
 }
@@ -84,7 +84,7 @@ impl Replayer<'_> {
             let mut references = References::new();
             let mut reader = file.read()?;
             while let Some(record) = reader.next_record()? {
-                self.define(&record, &mut references, &mut replayed)?;
+                self.define(&record, &mut references)?;
                 self.append(&record, &references, &mut replayed)?;
                 self.append_rest(&record, &references)?;
                 progress.done_records.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +98,6 @@ impl Replayer<'_> {
         &self,
         record: &RecordView<'_>,
         references: &mut References,
-        replayed: &mut Replayed,
     ) -> Result<(), LogError> {
         for definition in record.definitions() {
             let definition = definition?;
@@ -106,9 +105,9 @@ impl Replayer<'_> {
             if !self.is_mine(stripe) {
                 continue;
             }
-            match self.slot(stripe, &definition) {
-                Some(slot) => drop(references.insert(definition.reference, slot)),
-                None => replayed.nameless += 1,
+            // Labels go with the last day that has the series, and its samples with them.
+            if let Some(slot) = self.slot(stripe, &definition) {
+                references.insert(definition.reference, slot);
             }
         }
         Ok(())
@@ -125,7 +124,10 @@ impl Replayer<'_> {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
             for sample in run.elements {
                 let sample = sample?;
-                let Some(slot) = references.get(&sample.reference) else { continue };
+                let Some(slot) = references.get(&sample.reference) else {
+                    replayed.nameless += u64::from(self.is_kept(sample.timestamp_ms));
+                    continue;
+                };
                 stripe.append(*slot, (sample.timestamp_ms, sample.start_ms, sample.value), now_s);
                 self.engine.saw(sample.timestamp_ms);
                 replayed.samples += 1;
@@ -135,7 +137,10 @@ impl Replayer<'_> {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
             for element in run.elements {
                 let (reference, sample) = element?;
-                let Some(slot) = references.get(&reference) else { continue };
+                let Some(slot) = references.get(&reference) else {
+                    replayed.nameless += u64::from(self.is_kept(sample.timestamp_ms));
+                    continue;
+                };
                 self.engine.saw(sample.timestamp_ms);
                 stripe.append_histogram(*slot, sample, now_s);
                 replayed.samples += 1;
@@ -201,6 +206,11 @@ impl Replayer<'_> {
         let hash = tenant.hasher().hash(labels.as_bytes());
         let series = head.new_series(&tenant, hash, labels);
         Some(head.stripe(stripe).insert(series, FileSeq::default()))
+    }
+
+    /// Whether retention keeps a sample of this time.
+    fn is_kept(&self, timestamp_ms: i64) -> bool {
+        Day::of(timestamp_ms) >= self.engine.db.floor()
     }
 
     fn is_mine(&self, stripe: usize) -> bool {

@@ -69,13 +69,21 @@ impl Engine {
 
     /// Drops the days that are beyond retention, unless time went forward too fast.
     pub(super) fn apply_retention(&self) -> Result<(), DbError> {
+        // Without a sample there is nothing to delete, and a clock that is ahead would shut out the first ones.
+        if self.newest_ms() == 0 {
+            return Ok(());
+        }
         let now_ms = self.sample_now_ms();
         let last_ms = self.retention.now_ms.load(Ordering::Relaxed);
         let jumped = last_ms > 0 && now_ms > last_ms.saturating_add(DAY_MS);
         if jumped && !self.retention.held.swap(true, Ordering::Relaxed) {
-            tracing::warn!(last_ms, now_ms, "time went forward by more than a day: nothing is deleted");
+            tracing::warn!(
+                last_ms,
+                now_ms,
+                "time went forward by more than a day: nothing is deleted"
+            );
         }
-        if self.retention_is_held() || now_ms == 0 {
+        if self.retention_is_held() {
             return Ok(());
         }
         self.go_on(now_ms)
@@ -83,6 +91,7 @@ impl Engine {
 
     /// Takes the time that it is now for right.
     pub(super) fn confirm_time(&self) -> Result<(), DbError> {
+        let _alone = self.maintenance.lock();
         self.go_on(self.sample_now_ms())?;
         self.retention.held.store(false, Ordering::Relaxed);
         Ok(())
@@ -93,7 +102,12 @@ impl Engine {
             self.db.put_note(NOW, &now_ms.to_le_bytes())?;
             self.retention.now_ms.store(now_ms, Ordering::Relaxed);
         }
-        self.db.raise_floor(Day::of(now_ms.saturating_sub(self.options.retention_ms)))
+        let floor = Day::of(now_ms.saturating_sub(self.options.retention_ms));
+        if floor > self.db.floor() {
+            // The log names series by key alone whose labels a day keeps that goes now: they are needed under a later one.
+            while self.register_new()? > 0 {}
+        }
+        self.db.raise_floor(floor)
     }
 
     /// The smaller of the clock and the newest sample; the clock where there is no sample.

@@ -11,12 +11,12 @@ use std::sync::atomic::Ordering;
 
 use rangekeeper_model::{HistogramSample, Labels, SeriesHash, ShardId};
 
-use super::engine::Engine;
 use super::WriteError;
+use super::engine::Engine;
 use crate::head::series::Series;
 use crate::head::stripe::Stripe;
 use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
-use crate::log::{self, FileSeq, FloatSample, Flight, RecordEncoder, SeriesRef, SubmitError};
+use crate::log::{self, FileSeq, Flight, FloatSample, RecordEncoder, SeriesRef, SubmitError};
 
 const NO_SLOT: u32 = u32::MAX;
 
@@ -101,7 +101,13 @@ impl Write {
     pub fn series(&mut self, hash: SeriesHash) -> RowIndex {
         let columns = &mut self.columns;
         let first = index(columns.timestamps.len());
-        columns.rows.push(Row { hash, slot: NO_SLOT, first, count: 0, defined_in: FileSeq::default() });
+        columns.rows.push(Row {
+            hash,
+            slot: NO_SLOT,
+            first,
+            count: 0,
+            defined_in: FileSeq::default(),
+        });
         RowIndex(index(columns.rows.len() - 1))
     }
 
@@ -267,10 +273,11 @@ impl Write {
         let Columns { rows, order, .. } = &self.columns;
         let undefined = order.iter().copied().filter(|&at| rows[at as usize].defined_in != file);
         let undefined: Vec<u32> = undefined.collect();
+        let floor = self.engine.db.floor();
         for row in undefined.iter().map(|&at| &rows[at as usize]) {
             let stripe = self.engine.head.stripe(self.stripe_of(row));
             let series = stripe.series(row.slot);
-            let labels = (!series.labels_durable).then(|| series.labels.as_bytes());
+            let labels = (!series.labels_are_durable(floor)).then(|| series.labels.as_bytes());
             encoder.define(self.reference(row), series.id, &self.tenant.id, labels);
         }
         undefined

@@ -1,0 +1,220 @@
+//! One question: admitted, answered where blocking is allowed, given up when nobody waits any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rangekeeper_model::{ErrorClass, TenantId};
+use rangekeeper_promql::ParserOptions;
+use rangekeeper_promql::eval::{Engine, EngineOptions, Interrupt};
+use rangekeeper_storage::Store;
+use rangekeeper_telemetry::Registry;
+use tokio::sync::Semaphore;
+
+use crate::error::QueryError;
+use crate::metrics::QueryMetrics;
+use crate::parameters::Parameters;
+
+/// What a query may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Samples that it may hold at a time.
+    pub samples: u64,
+    /// Series that its selectors may match together.
+    pub series: u64,
+    /// How long it may take. A request may ask for less.
+    pub timeout: Duration,
+    /// Queries that run at once; others wait within their time.
+    pub concurrent: usize,
+    /// Bytes of its text.
+    pub text_bytes: usize,
+    /// How deep its text may be nested.
+    pub depth: usize,
+    /// How long a sample stands for its series, in milliseconds.
+    pub lookback_ms: i64,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// `query`
+    Query,
+    /// `query_range`
+    QueryRange,
+    /// `query_exemplars`
+    QueryExemplars,
+    /// `format_query`
+    FormatQuery,
+    /// `series`
+    Series,
+    /// `labels`
+    Labels,
+    /// `label/{name}/values`, the name as it stands in the path
+    LabelValues(String),
+    /// `metadata`
+    Metadata,
+    /// `status/tsdb`
+    Tsdb,
+}
+
+impl Question {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::QueryRange => "query_range",
+            Self::QueryExemplars => "query_exemplars",
+            Self::FormatQuery => "format_query",
+            Self::Series => "series",
+            Self::Labels => "labels",
+            Self::LabelValues(_) => "label_values",
+            Self::Metadata => "metadata",
+            Self::Tsdb => "tsdb",
+        }
+    }
+}
+
+/// Answers the questions of the Prometheus HTTP API. Cloning is cheap.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) engine: Engine,
+    pub(crate) parser: ParserOptions,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: QueryMetrics,
+    turns: Semaphore,
+}
+
+/// A question on its way to an answer.
+pub(crate) struct Asked<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) parameters: Parameters<'a>,
+    canceled: &'a AtomicBool,
+    deadline: Instant,
+}
+
+impl Api {
+    /// Answers from `store`, evaluating on the threads of `pool`.
+    pub fn new(
+        store: Store,
+        limits: Limits,
+        pool: Arc<rayon::ThreadPool>,
+        registry: &Registry,
+    ) -> Self {
+        let mut options = EngineOptions::new(pool);
+        options.lookback_ms = limits.lookback_ms;
+        options.max_samples = limits.samples;
+        options.max_series = limits.series;
+        let mut parser = ParserOptions::ALL;
+        parser.experimental_functions = false;
+        parser.extended_range_selectors = false;
+        parser.fill_modifiers = false;
+        parser.max_bytes = limits.text_bytes;
+        parser.max_depth = limits.depth;
+        let engine = Engine::new(options);
+        let (metrics, turns) = (QueryMetrics::new(registry), Semaphore::new(limits.concurrent));
+        Self { shared: Arc::new(Shared { store, engine, parser, limits, metrics, turns }) }
+    }
+
+    /// The whole answer, its envelope included, as JSON. Dropping the future gives the query up.
+    pub async fn answer(
+        &self,
+        tenant: TenantId,
+        question: Question,
+        parameters: Vec<(String, String)>,
+    ) -> Result<Vec<u8>, QueryError> {
+        let started = Instant::now();
+        let kind = question.kind();
+        let answer = self.take_turn(tenant, question, parameters, started).await;
+        let outcome = match &answer {
+            Ok(_) => "success",
+            Err(error) => match error.class() {
+                ErrorClass::Invalid => "invalid",
+                ErrorClass::Timeout => "timeout",
+                ErrorClass::Canceled => "canceled",
+                _ => "failed",
+            },
+        };
+        let seconds = &self.shared.metrics.seconds;
+        seconds.with_label_values(&[kind, outcome]).observe(started.elapsed().as_secs_f64());
+        answer
+    }
+
+    async fn take_turn(
+        &self,
+        tenant: TenantId,
+        question: Question,
+        parameters: Vec<(String, String)>,
+        started: Instant,
+    ) -> Result<Vec<u8>, QueryError> {
+        let shared = Arc::clone(&self.shared);
+        let asked_for = Parameters(&parameters).duration_ms("timeout")?;
+        let timeout = asked_for.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+        let timeout = timeout.map_or(shared.limits.timeout, |t| t.min(shared.limits.timeout));
+        let turn = tokio::time::timeout(timeout, shared.turns.acquire()).await;
+        let _turn = turn.map_err(|_| QueryError::Queue)?.expect("turns are never closed");
+        let canceled = CancelOnDrop(Arc::new(AtomicBool::new(false)));
+        let of_thread = Arc::clone(&canceled.0);
+        let work = {
+            let shared = Arc::clone(&shared);
+            move || {
+                let asked = Asked {
+                    shared: &shared,
+                    tenant: &tenant,
+                    parameters: Parameters(&parameters),
+                    canceled: &of_thread,
+                    deadline: started + timeout,
+                };
+                shared.metrics.running.inc();
+                let answer = asked.answer(&question);
+                shared.metrics.running.dec();
+                answer
+            }
+        };
+        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| QueryError::Aborted)?;
+        drop(canceled);
+        answer
+    }
+}
+
+/// Tells the thread that answers that nobody waits any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Asked<'_> {
+    /// Why the answer has to be given up, if it has to.
+    pub(crate) fn interrupt(&self) -> Option<Interrupt> {
+        if self.canceled.load(Ordering::Relaxed) {
+            return Some(Interrupt::Canceled);
+        }
+        (Instant::now() > self.deadline).then_some(Interrupt::Timeout)
+    }
+
+    /// Whether the answer has to be given up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.interrupt().is_some()
+    }
+
+    fn answer(&self, question: &Question) -> Result<Vec<u8>, QueryError> {
+        match question {
+            Question::Query => self.query(),
+            Question::QueryRange => self.query_range(),
+            Question::QueryExemplars => self.query_exemplars(),
+            Question::FormatQuery => self.format_query(),
+            Question::Series => self.series(),
+            Question::Labels => self.label_names(),
+            Question::LabelValues(name) => self.label_values(name),
+            Question::Metadata => self.metadata(),
+            Question::Tsdb => self.tsdb(),
+        }
+    }
+}

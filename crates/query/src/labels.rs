@@ -1,0 +1,123 @@
+//! Questions about labels, series and metadata.
+
+use rangekeeper_storage::Found;
+
+use crate::api::Asked;
+use crate::error::QueryError;
+use crate::render::{Envelope, append_labels, append_list, append_text};
+
+const TRUNCATED: &str = "results truncated due to limit";
+
+impl Asked<'_> {
+    pub(crate) fn series(&self) -> Result<Vec<u8>, QueryError> {
+        let selectors = self.parameters.selectors(&self.shared.parser)?;
+        if selectors.is_empty() {
+            return Err(QueryError::Invalid("no match[] parameter provided".to_owned()));
+        }
+        let (range, limit) = (self.parameters.range()?, self.parameters.limit("limit")?);
+        let stop = || self.is_over();
+        let found = self.shared.store.series(self.tenant, &selectors, range, limit, &stop)?;
+        let envelope = of(&found);
+        Ok(envelope.render(|out| append_list(out, &found.items, append_labels)))
+    }
+
+    pub(crate) fn label_names(&self) -> Result<Vec<u8>, QueryError> {
+        let selectors = self.parameters.selectors(&self.shared.parser)?;
+        let (range, limit) = (self.parameters.range()?, self.parameters.limit("limit")?);
+        let stop = || self.is_over();
+        let found = self.shared.store.label_names(self.tenant, &selectors, range, limit, &stop)?;
+        Ok(texts(&found))
+    }
+
+    pub(crate) fn label_values(&self, name: &str) -> Result<Vec<u8>, QueryError> {
+        let name = unescape(name);
+        if name.is_empty() {
+            return Err(QueryError::Invalid("invalid label name: \"\"".to_owned()));
+        }
+        let selectors = self.parameters.selectors(&self.shared.parser)?;
+        let (range, limit) = (self.parameters.range()?, self.parameters.limit("limit")?);
+        let (store, stop) = (&self.shared.store, || self.is_over());
+        let found = store.label_values(self.tenant, &name, &selectors, range, limit, &stop)?;
+        Ok(texts(&found))
+    }
+
+    pub(crate) fn metadata(&self) -> Result<Vec<u8>, QueryError> {
+        let (limit, a_metric) =
+            (self.parameters.limit("limit")?, self.parameters.limit("limit_per_metric")?);
+        let rows = self.shared.store.metadata(self.tenant, self.parameters.first("metric"))?;
+        Ok(Envelope::default().render(|out| {
+            out.push(b'{');
+            for (index, row) in rows.iter().take(limit).enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                append_text(out, &row.family);
+                out.push(b':');
+                let shown = &row.metadata[..row.metadata.len().min(a_metric)];
+                append_list(out, shown, |out, said| {
+                    out.extend_from_slice(b"{\"type\":");
+                    append_text(out, said.metric_type.name());
+                    out.extend_from_slice(b",\"help\":");
+                    append_text(out, &said.help);
+                    out.extend_from_slice(b",\"unit\":");
+                    append_text(out, &said.unit);
+                    out.push(b'}');
+                });
+            }
+            out.push(b'}');
+        }))
+    }
+}
+
+fn of<T>(found: &Found<T>) -> Envelope {
+    let warnings = if found.truncated { vec![TRUNCATED.to_owned()] } else { Vec::new() };
+    Envelope { warnings, ..Envelope::default() }
+}
+
+fn texts(found: &Found<String>) -> Vec<u8> {
+    of(found).render(|out| append_list(out, &found.items, |out, text| append_text(out, text)))
+}
+
+/// A label name as it stands in a path: `U__http_2e_status` means `http.status`. What is no such escape is the name.
+fn unescape(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut out = String::new();
+    let mut rest = escaped;
+    while let Some(at) = rest.find('_') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+            continue;
+        }
+        let code = rest.split_once('_').and_then(|(hex, after)| {
+            let short = (1..=6).contains(&hex.len());
+            let code = u32::from_str_radix(hex, 16).ok().filter(|_| short)?;
+            Some((char::from_u32(code)?, after))
+        });
+        let Some((c, after)) = code else { return name.to_owned() };
+        out.push(c);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names_are_read_and_others_left() {
+        for (text, name) in [
+            ("U__http_2e_status", "http.status"),
+            ("U___5f_a", "U___5f_a"),
+            ("U__a__b", "a_b"),
+            ("job", "job"),
+            ("U__bad_zz_", "U__bad_zz_"),
+        ] {
+            assert_eq!(unescape(text), name, "{text}");
+        }
+    }
+}

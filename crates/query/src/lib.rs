@@ -1,0 +1,14 @@
+//! Answers the Prometheus HTTP API from the store: parameters in, the JSON envelope out.
+
+mod api;
+mod error;
+mod labels;
+mod metrics;
+mod parameters;
+mod queries;
+mod render;
+mod source;
+mod status;
+
+pub use api::{Api, Limits, Question};
+pub use error::QueryError;

@@ -1,0 +1,42 @@
+//! The store as the evaluator sees it.
+
+use rangekeeper_chunk::Decoder;
+use rangekeeper_model::{Labels, Samples, TenantId};
+use rangekeeper_promql::source::{Select, SeriesSet, Source, SourceError};
+use rangekeeper_storage::{Selection, Store};
+
+/// The series of one tenant.
+pub(crate) struct StoreSource<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) tenant: &'a TenantId,
+    /// Whether to stop reading.
+    pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Source for StoreSource<'_> {
+    fn select(&self, select: &Select<'_>) -> Result<Box<dyn SeriesSet>, SourceError> {
+        let found = self.store.select(self.tenant, select.matchers, select.range, self.stop);
+        match found {
+            Ok(selection) => Ok(Box::new(Found(selection))),
+            Err(error) => Err(SourceError { class: error.class(), message: error.to_string() }),
+        }
+    }
+}
+
+struct Found(Selection);
+
+impl SeriesSet for Found {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn labels(&self, index: usize) -> &Labels {
+        self.0.labels(index)
+    }
+
+    fn read(&self, index: usize, samples: &mut Samples) -> Result<(), SourceError> {
+        // A decoder without memory of its own costs nothing; it needs some only where frames overlap.
+        self.0.read(index, &mut Decoder::default(), samples);
+        Ok(())
+    }
+}
