@@ -17,7 +17,8 @@ use crate::request::Request;
 const SPARE_BUFFERS: usize = 8;
 /// A buffer that grew beyond this is given back: one huge request must not hold memory for ever.
 const SPARE_BYTES: usize = 4 << 20;
-/// Of how many requests of 2.0 the metadata of known series is looked at once. New series always are.
+/// Of how many requests of 2.0 the metadata of known series is looked at once. New series always
+/// are.
 const METADATA_EVERY: u64 = 64;
 
 /// What a request may hold.
@@ -64,8 +65,8 @@ pub struct Written {
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether all of it was stored; else the class of the failure and what the sender is told, the essence on the
-    /// first line.
+    /// Whether all of it was stored; else the class of the failure and what the sender is told,
+    /// the essence on the first line.
     pub result: Result<(), (ErrorClass, String)>,
     /// What was stored.
     pub written: Written,

@@ -77,7 +77,8 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Notes that `samples` samples were refused; `offender` says which and why, and is asked only where it is shown.
+    /// Notes that `samples` samples were refused; `offender` says which and why, and is asked only
+    /// where it is shown.
     pub(crate) fn add(&mut self, reason: Reason, samples: u64, offender: impl FnOnce() -> String) {
         if self.named.len() < MAX_NAMED {
             self.named.push(offender());
@@ -101,7 +102,8 @@ impl Refusals {
         }
     }
 
-    /// What the sender is told: the first offender and how many there are on the first line, the others below.
+    /// What the sender is told: the first offender and how many there are on the first line, the
+    /// others below.
     pub(crate) fn message(&self, stored: u64) -> String {
         let (first, others) =
             self.named.split_first().expect("asked only when something was refused");

@@ -1,7 +1,7 @@
 //! What kind of failure an error is, for whoever has to answer a request with it.
 
-/// The class of an error. One place (in `node`) maps classes to status codes, because status codes decide whether a
-/// sender drops data or keeps it.
+/// The class of an error. One place (in `node`) maps classes to status codes, because status codes
+/// decide whether a sender drops data or keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
     /// The request can never succeed as it is. A sender drops it.

@@ -1,6 +1,7 @@
 //! What the product talks about: labels, series, samples, matchers, shards and time.
 //!
-//! Pure: no I/O, no clock, no global state. Every other crate may use this one; it uses none of them.
+//! Pure: no I/O, no clock, no global state. Every other crate may use this one; it uses none of
+//! them.
 
 mod error;
 mod histogram;

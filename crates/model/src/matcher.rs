@@ -91,8 +91,8 @@ impl Matcher {
         matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
     }
 
-    /// All values that the value or pattern matches, sorted, if they are known: an index can look them up instead of
-    /// trying every value. A negative matcher refuses just these.
+    /// All values that the value or pattern matches, sorted, if they are known: an index can look
+    /// them up instead of trying every value. A negative matcher refuses just these.
     pub fn set_matches(&self) -> Option<&[String]> {
         match &self.pattern {
             None => Some(std::slice::from_ref(&self.value)),
@@ -101,8 +101,8 @@ impl Matcher {
         }
     }
 
-    /// What every value that the pattern matches starts with, if that is known and not the whole value: an index can
-    /// seek to it.
+    /// What every value that the pattern matches starts with, if that is known and not the whole
+    /// value: an index can seek to it.
     pub fn prefix(&self) -> Option<&str> {
         match &self.pattern {
             Some(Pattern::Prefix { prefix, .. } | Pattern::Regex { prefix, .. }) => {

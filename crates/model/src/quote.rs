@@ -1,8 +1,10 @@
-//! Strings quoted as Go's `strconv.Quote` does: error texts of PromQL and printed expressions carry such strings.
+//! Strings quoted as Go's `strconv.Quote` does: error texts of PromQL and printed expressions carry
+//! such strings.
 
 use std::fmt::Write as _;
 
-/// `text` in double quotes, with Go's escapes: what is not printable becomes `\n`, `\x07`, `\u200b` or `\U000e0001`.
+/// `text` in double quotes, with Go's escapes: what is not printable becomes `\n`, `\x07`, `\u200b`
+/// or `\U000e0001`.
 pub fn go_quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -32,8 +34,9 @@ pub fn go_quote(text: &str) -> String {
     out
 }
 
-/// Go's `IsPrint` beyond ASCII: letters, marks, numbers, punctuation and symbols, but no space other than ASCII's,
-/// no control, format, surrogate or private-use character. Rust's `escape_debug` draws nearly the same line.
+/// Go's `IsPrint` beyond ASCII: letters, marks, numbers, punctuation and symbols, but no space
+/// other than ASCII's, no control, format, surrogate or private-use character. Rust's
+/// `escape_debug` draws nearly the same line.
 fn is_printable(c: char) -> bool {
     c.is_alphanumeric() || (!c.is_whitespace() && c.escape_debug().len() == 1)
 }

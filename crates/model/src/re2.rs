@@ -1,9 +1,10 @@
 //! Regular expressions as RE2, and so Prometheus, understands them, on top of the `regex` crate.
 //!
-//! The two languages look alike and differ in what they mean: here `.` matches a newline, `\d`, `\w`, `\s` and `\b` are
-//! ASCII, `\Q…\E` quotes, `\<` is a plain character, `[a&&b]` is a set of three, `x**` and `x{1001}` are errors. So the
-//! text is parsed by the rules of Go's `regexp/syntax`, error texts included, into the syntax tree of `regex-syntax`;
-//! it is then printed in the language of `regex` and compiled.
+//! The two languages look alike and differ in what they mean: here `.` matches a newline, `\d`,
+//! `\w`, `\s` and `\b` are ASCII, `\Q…\E` quotes, `\<` is a plain character, `[a&&b]` is a set of
+//! three, `x**` and `x{1001}` are errors. So the text is parsed by the rules of Go's
+//! `regexp/syntax`, error texts included, into the syntax tree of `regex-syntax`; it is then
+//! printed in the language of `regex` and compiled.
 
 mod class;
 mod escape;
@@ -38,8 +39,8 @@ pub enum RegexError {
     TooLarge,
 }
 
-/// Compiles `pattern` so that it matches whole texts only, with `.` matching newlines and with its capture groups, as
-/// `label_replace` needs it.
+/// Compiles `pattern` so that it matches whole texts only, with `.` matching newlines and with its
+/// capture groups, as `label_replace` needs it.
 ///
 /// A name that two groups have belongs to the first; a name that starts with a digit is dropped.
 pub fn anchored_regex(pattern: &str) -> Result<Regex, RegexError> {

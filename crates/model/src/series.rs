@@ -16,12 +16,13 @@ impl fmt::Debug for SeriesHash {
     }
 }
 
-/// Hashes the series of one tenant. The seed belongs to the store and never changes in its life: other seeds make
-/// other shards, so nobody outside can choose labels that all fall into one.
+/// Hashes the series of one tenant. The seed belongs to the store and never changes in its life:
+/// other seeds make other shards, so nobody outside can choose labels that all fall into one.
 #[derive(Clone)]
 pub struct SeriesHasher {
     tenant_seed: u64,
-    /// Made of the seed once: hashing with a seed makes one for every input that is longer than 240 bytes.
+    /// Made of the seed once: hashing with a seed makes one for every input that is longer than
+    /// 240 bytes.
     secret: [u8; SECRET_BYTES],
 }
 
@@ -39,7 +40,8 @@ impl SeriesHasher {
         Self { tenant_seed, secret }
     }
 
-    /// The hash of canonical label bytes. Of other bytes it is some hash, which is the identity of no series.
+    /// The hash of canonical label bytes. Of other bytes it is some hash, which is the identity of
+    /// no series.
     #[inline]
     pub fn hash(&self, label_bytes: &[u8]) -> SeriesHash {
         SeriesHash(xxh3_128_with_secret(label_bytes, &self.secret))
@@ -110,8 +112,9 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// The key of a series: shard number (u16) · 32 bits of the hash of tenant and metric name · low 80 bits of the
-/// series hash, all big-endian. So a shard is a contiguous range of keys, and in it the series of a metric are neighbours.
+/// The key of a series: shard number (u16) · 32 bits of the hash of tenant and metric name · low 80
+/// bits of the series hash, all big-endian. So a shard is a contiguous range of keys, and in it the
+/// series of a metric are neighbours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub [u8; Self::BYTES]);
 

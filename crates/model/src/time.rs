@@ -11,7 +11,8 @@ pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Windows in a day.
 pub const WINDOWS_A_DAY: u8 = 12;
 
-/// A UTC day, counted from the epoch: the unit of retention, and the first part of every key that grows.
+/// A UTC day, counted from the epoch: the unit of retention, and the first part of every key that
+/// grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub u32);
 

@@ -1,4 +1,5 @@
-//! Runs parser cases from a JSON file: `[{"expr": …, "fail": bool, "errs": [["start", "end", "text"], …]}, …]`.
+//! Runs parser cases from a JSON file: `[{"expr": …, "fail": bool, "errs": [["start", "end",
+//! "text"], …]}, …]`.
 //!
 //! Prints each failure and last how many passed; fails if not all did.
 

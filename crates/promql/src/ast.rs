@@ -1,13 +1,16 @@
 //! The syntax tree of a PromQL expression.
 //!
-//! Every node knows the bytes of the text that it came from, because annotations and errors name them by line and
-//! column. A tree that [`parse`](crate::parse) returns has passed the checker: argument counts and types are right,
-//! regexes compile, every selector has a matcher that refuses the empty value.
+//! Every node knows the bytes of the text that it came from, because annotations and errors name
+//! them by line and column. A tree that [`parse`](crate::parse) returns has passed the checker:
+//! argument counts and types are right, regexes compile, every selector has a matcher that refuses
+//! the empty value.
 //!
-//! **How deep a tree is.** The parser limits nesting (parentheses, arguments, signs, right-associative and postfix
-//! operators) to [`ParserOptions::max_depth`](crate::ParserOptions::max_depth). Left-associative chains
-//! (`a + b + c …`) are not nesting: their tree is as deep on its left side as the chain is long. What recurses into a
-//! tree must therefore go down the left side in a loop ([`Binary::chain`]); then the limit bounds its recursion.
+//! **How deep a tree is.** The parser limits nesting (parentheses, arguments, signs,
+//! right-associative and postfix operators) to
+//! [`ParserOptions::max_depth`](crate::ParserOptions::max_depth). Left-associative chains (`a + b +
+//! c …`) are not nesting: their tree is as deep on its left side as the chain is long. What
+//! recurses into a tree must therefore go down the left side in a loop ([`Binary::chain`]); then
+//! the limit bounds its recursion.
 
 mod duration;
 mod operators;
@@ -79,7 +82,8 @@ pub struct NumberLiteral {
     pub span: Span,
 }
 
-/// A string. PromQL's strings are bytes: `"\xff"` is legal, though nothing that needs a label name or value takes it.
+/// A string. PromQL's strings are bytes: `"\xff"` is legal, though nothing that needs a label name
+/// or value takes it.
 #[derive(Clone, Debug)]
 pub struct StringLiteral {
     /// The bytes after the escapes were resolved.
@@ -91,8 +95,8 @@ pub struct StringLiteral {
 /// Selects series by matchers, one sample of each a step.
 #[derive(Clone)]
 pub struct VectorSelector {
-    /// The name that stands before the braces; its matcher is the last of `matchers`. A name inside of the braces is
-    /// a matcher and nothing else.
+    /// The name that stands before the braces; its matcher is the last of `matchers`. A name
+    /// inside of the braces is a matcher and nothing else.
     pub name: Option<String>,
     /// All conditions in the order written, the name's last.
     pub matchers: Vec<Matcher>,
@@ -122,7 +126,8 @@ pub enum At {
 /// Selects a range of samples of each series. Its `offset` and `@` are those of the inner selector.
 #[derive(Clone)]
 pub struct MatrixSelector {
-    /// Which series, and the modifiers; its span ends before the bracket unless a modifier follows.
+    /// Which series, and the modifiers; its span ends before the bracket unless a modifier
+    /// follows.
     pub selector: VectorSelector,
     /// Length of the range; above 0.
     pub range: Duration,
@@ -307,7 +312,8 @@ impl Expr {
         expr
     }
 
-    /// The operands, in the order of the text. A matrix selector has none: its vector selector is part of it.
+    /// The operands, in the order of the text. A matrix selector has none: its vector selector is
+    /// part of it.
     pub fn children(&self) -> Vec<&Self> {
         match self {
             Self::Number(_) | Self::String(_) | Self::Vector(_) | Self::Matrix(_) => Vec::new(),
@@ -336,7 +342,8 @@ impl Expr {
         }
     }
 
-    /// Calls `visit` for this expression and all in it, each before its operands, without recursion.
+    /// Calls `visit` for this expression and all in it, each before its operands, without
+    /// recursion.
     pub fn visit<'a>(&'a self, mut visit: impl FnMut(&'a Self)) {
         let mut open = vec![self];
         while let Some(expr) = open.pop() {
@@ -362,8 +369,9 @@ impl StringLiteral {
 }
 
 impl Binary {
-    /// The chain that this operator ends, seen from its first operand: `((a + b) - c)` gives `a` and then `+` and `-`,
-    /// of which each has the value so far on its left and an operand of its own on its right.
+    /// The chain that this operator ends, seen from its first operand: `((a + b) - c)` gives `a`
+    /// and then `+` and `-`, of which each has the value so far on its left and an operand of
+    /// its own on its right.
     pub fn chain(&self) -> (&Expr, Vec<&Self>) {
         let mut links = vec![self];
         let mut first = &self.lhs;

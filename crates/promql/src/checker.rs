@@ -18,8 +18,8 @@ pub(crate) fn check(text: &str, expr: &Expr) -> Vec<ParseError> {
     checker.errors
 }
 
-/// Drops the matching of operators whose operands are not both vectors, and makes that of set operators
-/// many-to-many. Runs on what [`check`] has passed.
+/// Drops the matching of operators whose operands are not both vectors, and makes that of set
+/// operators many-to-many. Runs on what [`check`] has passed.
 pub(crate) fn settle_matching(expr: &mut Expr) {
     let mut open = vec![expr];
     while let Some(expr) = open.pop() {
@@ -244,7 +244,8 @@ impl Checker<'_> {
         }
     }
 
-    /// From the operator to the last byte of its modifiers, as upstream counts it: without that last byte.
+    /// From the operator to the last byte of its modifiers, as upstream counts it: without that
+    /// last byte.
     fn operator_span(&self, binary: &Binary) -> Span {
         let bytes = self.text.as_bytes();
         let is_space = |at: u32| {

@@ -79,8 +79,9 @@ impl Function {
         self.signature().name
     }
 
-    /// Whether its value depends on nothing but its arguments. The others depend on the time of evaluation or on the
-    /// query's times, so that a call is not the same at every step although all selectors in it have an `@`.
+    /// Whether its value depends on nothing but its arguments. The others depend on the time of
+    /// evaluation or on the query's times, so that a call is not the same at every step
+    /// although all selectors in it have an `@`.
     pub fn is_at_safe(self) -> bool {
         !matches!(
             self,
@@ -109,7 +110,8 @@ impl fmt::Display for Function {
     }
 }
 
-/// Declares the enum and its table from one list, so that a function's number is its place in the table.
+/// Declares the enum and its table from one list, so that a function's number is its place in the
+/// table.
 macro_rules! functions {
     ($($variant:ident $name:literal ($($argument:ident),*) $variadic:expr, $returns:ident, $stability:ident;)*) => {
         /// A function of PromQL.

@@ -4,7 +4,8 @@ use crate::ast::{DurationContext, Span};
 use crate::series_description::parse_series_line;
 use crate::{ParserOptions, parse, parse_metric_selector, pretty};
 
-/// Parses `data` in every way. What parses must print to something that parses to what prints the same.
+/// Parses `data` in every way. What parses must print to something that parses to what prints the
+/// same.
 ///
 /// # Panics
 ///
@@ -58,8 +59,8 @@ fn assert_within(span: Span, text: &str) {
     assert!(span.start <= length && span.end <= length, "{span:?} lies outside of {text:?}");
 }
 
-/// Whether what was printed reads as it was. Upstream prints a sign before infinity, which binds weaker than `^`; and
-/// it prints the replacement character, which it does not read.
+/// Whether what was printed reads as it was. Upstream prints a sign before infinity, which binds
+/// weaker than `^`; and it prints the replacement character, which it does not read.
 fn is_printed_faithfully(printed: &str) -> bool {
     !printed.contains("+Inf ^") && !printed.contains('\u{fffd}')
 }

@@ -1,7 +1,8 @@
 //! Cuts the text of a query into tokens.
 //!
-//! The lexer knows where it is, as Prometheus' does: inside of braces every word is a label name, inside of brackets
-//! only what durations are made of is legal. Its errors are about characters; the parser's are about tokens.
+//! The lexer knows where it is, as Prometheus' does: inside of braces every word is a label name,
+//! inside of brackets only what durations are made of is legal. Its errors are about characters;
+//! the parser's are about tokens.
 
 mod number;
 mod string;

@@ -1,8 +1,8 @@
 //! Turns the text of a query into a syntax tree.
 //!
-//! A lexer, a parser by precedence and a checker of types, with the errors, positions and texts of Prometheus' own
-//! parser. Parsing stops at the first error of syntax; errors of meaning are collected before that, and the checker
-//! runs only if there is none. Users see the first.
+//! A lexer, a parser by precedence and a checker of types, with the errors, positions and texts of
+//! Prometheus' own parser. Parsing stops at the first error of syntax; errors of meaning are
+//! collected before that, and the checker runs only if there is none. Users see the first.
 
 mod aggregate;
 mod binary;
@@ -36,7 +36,8 @@ pub struct ParserOptions {
     pub fill_modifiers: bool,
     /// The longest text, in bytes.
     pub max_bytes: usize,
-    /// The deepest nesting; more than 1,000 is taken as 1,000, which no thread's stack has trouble with.
+    /// The deepest nesting; more than 1,000 is taken as 1,000, which no thread's stack has trouble
+    /// with.
     pub max_depth: usize,
 }
 
@@ -71,14 +72,15 @@ pub fn parse(text: &str, options: &ParserOptions) -> Result<Expr, ParseErrors> {
     Ok(expr)
 }
 
-/// The milliseconds of a duration as the language writes it, such as `1h30m`; `None` for any other text.
+/// The milliseconds of a duration as the language writes it, such as `1h30m`; `None` for any other
+/// text.
 #[expect(clippy::cast_possible_truncation, reason = "a duration is bounded far below 2^53 ms")]
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     duration_text_seconds(text).ok().map(|seconds| (seconds * 1000.0).round() as i64)
 }
 
-/// Parses what `match[]` takes: a vector selector without modifiers, of which at least one matcher does not match
-/// the empty value. A trailing comma is legal.
+/// Parses what `match[]` takes: a vector selector without modifiers, of which at least one matcher
+/// does not match the empty value. A trailing comma is legal.
 pub fn parse_metric_selector(
     text: &str,
     options: &ParserOptions,
@@ -97,7 +99,8 @@ pub fn parse_metric_selector(
     Ok(selector.matchers)
 }
 
-/// Parses the labels at the start of `text`, as `name{label="value"}`; returns them and where they end.
+/// Parses the labels at the start of `text`, as `name{label="value"}`; returns them and where they
+/// end.
 pub(crate) fn parse_metric(text: &str) -> Result<(Labels, usize), ParseErrors> {
     let mut parser = Parser::new(text, &ParserOptions::ALL);
     match parser.metric() {
@@ -111,7 +114,8 @@ struct Stop;
 
 type Parsed<T> = Result<T, Stop>;
 
-/// Where an unexpected token stands and what could stand there instead; empty where there is nothing helpful to say.
+/// Where an unexpected token stands and what could stand there instead; empty where there is
+/// nothing helpful to say.
 #[derive(Clone, Copy)]
 struct Context {
     place: &'static str,
@@ -168,7 +172,8 @@ impl<'a> Parser<'a> {
         self.expr(0)
     }
 
-    /// An operand of an operator, without the operators after it that bind weaker than those of [`Self::postfix`].
+    /// An operand of an operator, without the operators after it that bind weaker than those of
+    /// [`Self::postfix`].
     fn operand(&mut self) -> Parsed<Expr> {
         let token = self.peek()?;
         let expr = match token.kind {

@@ -111,7 +111,8 @@ fn write_series(f: &mut impl Write, selector: &VectorSelector) -> fmt::Result {
     matchers.sort_unstable();
     match (matchers.is_empty(), name) {
         (false, _) => write!(f, "{{{}}}", matchers.join(",")),
-        // The second argument of `info` may ask for nothing; upstream prints nothing, which does not parse.
+        // The second argument of `info` may ask for nothing; upstream prints nothing, which does
+        // not parse.
         (true, None) => f.write_str("{}"),
         (true, Some(_)) => Ok(()),
     }

@@ -5,8 +5,9 @@
 //! up{job="node"}@st _ -30s-1mx2
 //! ```
 //!
-//! `_` is no sample, `ax2` three times `a`, `a+bx2` three values from `a` on in steps of `b`. The second line gives the
-//! start timestamps of the samples that the next line describes, each as an offset to its sample's time.
+//! `_` is no sample, `ax2` three times `a`, `a+bx2` three values from `a` on in steps of `b`. The
+//! second line gives the start timestamps of the samples that the next line describes, each as an
+//! offset to its sample's time.
 
 mod cursor;
 mod histogram;
@@ -34,7 +35,8 @@ pub enum SeriesLine {
     Starts {
         /// Its labels.
         labels: Labels,
-        /// Of each sample the offset of its start timestamp to its time, in milliseconds; `None` where it has none.
+        /// Of each sample the offset of its start timestamp to its time, in milliseconds; `None`
+        /// where it has none.
         offsets_ms: Vec<Option<i64>>,
     },
 }
@@ -50,7 +52,8 @@ pub enum SeriesValue {
     Histogram {
         /// The histogram.
         histogram: Box<Histogram>,
-        /// Whether the text says what its counter reset hint is; if not, an expectation does not care.
+        /// Whether the text says what its counter reset hint is; if not, an expectation does not
+        /// care.
         has_hint: bool,
     },
 }

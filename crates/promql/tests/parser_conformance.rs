@@ -1,4 +1,5 @@
-//! The parser against Prometheus' own cases, where the folder that holds them is there, and against ours.
+//! The parser against Prometheus' own cases, where the folder that holds them is there, and against
+//! ours.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,8 @@ fn error_with(text: &str, options: &ParserOptions) -> String {
     parse(text, options).expect_err(text).to_string()
 }
 
-/// Upstream's case was put together from pieces, of which the list has only the first: an unclosed brace.
+/// Upstream's case was put together from pieces, of which the list has only the first: an unclosed
+/// brace.
 const CUT_SHORT: &str = "{'foo\\'bar', ";
 
 #[test]

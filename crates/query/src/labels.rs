@@ -78,7 +78,8 @@ fn texts(found: &Found<String>) -> Vec<u8> {
     of(found).render(|out| append_list(out, &found.items, |out, text| append_text(out, text)))
 }
 
-/// A label name as it stands in a path: `U__http_2e_status` means `http.status`. What is no such escape is the name.
+/// A label name as it stands in a path: `U__http_2e_status` means `http.status`. What is no such
+/// escape is the name.
 fn unescape(name: &str) -> String {
     let Some(escaped) = name.strip_prefix("U__") else { return name.to_owned() };
     let mut out = String::new();

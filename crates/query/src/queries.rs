@@ -10,8 +10,8 @@ use crate::error::QueryError;
 use crate::render::{Envelope, append_exemplars, append_value};
 use crate::source::StoreSource;
 
-/// Most points of a series that a range query may ask for, as Prometheus has it: enough for 60 s resolution over a
-/// week, or an hour's over a year.
+/// Most points of a series that a range query may ask for, as Prometheus has it: enough for 60 s
+/// resolution over a week, or an hour's over a year.
 const MAX_POINTS: i64 = 11_000;
 /// Most annotations of either kind that an answer shows.
 const MAX_ANNOTATIONS: usize = 10;

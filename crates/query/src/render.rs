@@ -1,7 +1,7 @@
 //! JSON as the Prometheus HTTP API writes it.
 //!
-//! Written straight into bytes: an answer of a hundred thousand points is a megabyte of short numbers, and a tree of
-//! JSON values in between would cost more than the query.
+//! Written straight into bytes: an answer of a hundred thousand points is a megabyte of short
+//! numbers, and a tree of JSON values in between would cost more than the query.
 
 mod histogram;
 mod number;
@@ -49,7 +49,8 @@ impl Envelope {
     }
 }
 
-/// Appends a value of the evaluator; at most `limit` series of it. Returns whether that cut something off.
+/// Appends a value of the evaluator; at most `limit` series of it. Returns whether that cut
+/// something off.
 pub(crate) fn append_value(
     out: &mut Vec<u8>,
     value: &Value,

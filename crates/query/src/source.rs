@@ -35,7 +35,8 @@ impl SeriesSet for Found {
     }
 
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), SourceError> {
-        // A decoder without memory of its own costs nothing; it needs some only where frames overlap.
+        // A decoder without memory of its own costs nothing; it needs some only where frames
+        // overlap.
         self.0.read(index, &mut Decoder::default(), samples);
         Ok(())
     }

@@ -17,11 +17,12 @@ use self::series::Series;
 use self::stripe::Stripe;
 use crate::log::SeriesRef;
 
-/// At most so many stripes. Each checkpoint writes one, so more of them make smaller batches; a request takes each of
-/// their locks twice, so more of them cost more.
+/// At most so many stripes. Each checkpoint writes one, so more of them make smaller batches; a
+/// request takes each of their locks twice, so more of them cost more.
 const MAX_STRIPES: u32 = 16;
 
-/// Most aliases that are remembered. Beyond, all are forgotten: an unsorted series then takes the slow path once more.
+/// Most aliases that are remembered. Beyond, all are forgotten: an unsorted series then takes the
+/// slow path once more.
 const MAX_ALIASES: usize = 200_000;
 
 /// A tenant's number in this process.
@@ -83,14 +84,16 @@ pub struct FamilyMetadata {
 
 /// The series that are written now, in stripes.
 ///
-/// **Lock order:** one stripe at a time, never two; inside of a stripe's lock no other lock but the log's.
+/// **Lock order:** one stripe at a time, never two; inside of a stripe's lock no other lock but the
+/// log's.
 #[derive(Debug)]
 pub(crate) struct Head {
     seed: u64,
     shards: ShardCount,
     stripes: Vec<Mutex<Stripe>>,
     tenants: RwLock<Tenants>,
-    /// Hash of label bytes as a sender wrote them, where they are not canonical, to the hash of the canonical ones.
+    /// Hash of label bytes as a sender wrote them, where they are not canonical, to the hash of
+    /// the canonical ones.
     aliases: RwLock<HashMap<SeriesHash, SeriesHash>>,
 }
 

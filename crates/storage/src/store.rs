@@ -1,8 +1,8 @@
 //! The store: one handle over whatever state the data is in.
 //!
-//! Opening replays the log, which takes seconds; a disk that fails closes the store and opens it again. The handle
-//! stays: it says what is the matter ([`Store::status`]), and refuses what cannot be done now with an error that may
-//! be tried again.
+//! Opening replays the log, which takes seconds; a disk that fails closes the store and opens it
+//! again. The handle stays: it says what is the matter ([`Store::status`]), and refuses what cannot
+//! be done now with an error that may be tried again.
 
 mod admin;
 mod checkpoint;
@@ -114,7 +114,8 @@ pub enum StoreError {
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The log names series by key alone that the database does not have, and has so many samples of them.
+    /// The log names series by key alone that the database does not have, and has so many samples
+    /// of them.
     #[error(
         "the log holds {0} samples of series whose labels are lost; --accept-loss opens without them"
     )]
@@ -170,7 +171,8 @@ impl WriteError {
 }
 
 impl Store {
-    /// Begins to open the store, creating it where there is none. [`Self::wait_open`] tells how that ended.
+    /// Begins to open the store, creating it where there is none. [`Self::wait_open`] tells how
+    /// that ended.
     pub fn start(options: StoreOptions, clock: Clock) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             options,
@@ -286,7 +288,8 @@ impl Store {
         self.engine()?.snapshot(folder)
     }
 
-    /// Writes everything to the database and closes the store. Blocks. Whoever still reads keeps what he reads alive.
+    /// Writes everything to the database and closes the store. Blocks. Whoever still reads keeps
+    /// what he reads alive.
     pub fn close(&self) {
         self.shared.maintenance.stop();
         if let Some(thread) = self.shared.thread.lock().take() {

@@ -1,4 +1,5 @@
-//! The store as its users see it: what is acknowledged is there, at once, after a checkpoint, after a crash.
+//! The store as its users see it: what is acknowledged is there, at once, after a checkpoint, after
+//! a crash.
 
 use std::path::Path;
 
@@ -55,7 +56,8 @@ fn up() -> Matcher {
     Matcher::new(MatchOp::Equal, "__name__", "up").unwrap()
 }
 
-/// Samples of `hosts` hosts, one every 15 s, with what senders do beside: a late one, a duplicate, a stale marker.
+/// Samples of `hosts` hosts, one every 15 s, with what senders do beside: a late one, a duplicate,
+/// a stale marker.
 fn stream(hosts: u32, ticks: i64) -> Vec<Vec<(u32, i64, f64)>> {
     (0..ticks)
         .map(|tick| {

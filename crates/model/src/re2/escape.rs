@@ -77,7 +77,8 @@ pub(super) fn perl_class(text: &str) -> Option<(ClassUnicode, &str)> {
     Some((class, &text[2..]))
 }
 
-/// `\pL`, `\p{Greek}`, `\p{^Greek}` and their opposites with `P`; `None` where the text is no such escape.
+/// `\pL`, `\p{Greek}`, `\p{^Greek}` and their opposites with `P`; `None` where the text is no such
+/// escape.
 pub(super) fn unicode_class(text: &str) -> Result<Option<(ClassUnicode, &str)>, RegexError> {
     const INVALID: &str = "invalid character class range";
     let Some(letter) = text.strip_prefix('\\').and_then(|rest| rest.chars().next()) else {
@@ -116,7 +117,8 @@ fn unicode_table(name: &str) -> Option<ClassUnicode> {
     if !is_name {
         return None;
     }
-    // The other crate knows more names and spellings, so the kind of property is part of the question.
+    // The other crate knows more names and spellings, so the kind of property is part of the
+    // question.
     let query =
         if name.len() <= 2 { format!(r"\p{{gc={name}}}") } else { format!(r"\p{{sc={name}}}") };
     let hir = regex_syntax::parse(&query).ok()?;

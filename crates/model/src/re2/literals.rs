@@ -1,4 +1,5 @@
-//! What can be said of an expression without compiling it: which texts it matches, or how they start.
+//! What can be said of an expression without compiling it: which texts it matches, or how they
+//! start.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
@@ -10,7 +11,8 @@ const MAX_SET: usize = 256;
 pub(crate) enum Shape {
     /// It matches these texts and no other; sorted.
     Set(Vec<String>),
-    /// It matches all texts that start so and go on with at least `min_more` characters, which is 0 or 1.
+    /// It matches all texts that start so and go on with at least `min_more` characters, which is 0
+    /// or 1.
     Prefix { prefix: String, min_more: u32 },
     /// It matches only texts that start so, which may be nothing; more takes compiling.
     Other { prefix: String },

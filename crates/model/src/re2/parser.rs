@@ -280,7 +280,8 @@ impl<'a> Parser<'a> {
         open.alternatives.push(Hir::concat(items.into_iter().map(|item| item.hir).collect()));
     }
 
-    /// Repeats the last item. `before` is the text from the operator on, `after` the text behind it.
+    /// Repeats the last item. `before` is the text from the operator on, `after` the text behind
+    /// it.
     fn repeat(
         &mut self,
         min: u32,

@@ -1,7 +1,7 @@
 //! Writes a syntax tree in the language of the `regex` crate.
 //!
-//! `regex-syntax` has a printer of its own, but that prints a repeated repetition, `(?:b+)?`, as `b+?`, which is
-//! something else.
+//! `regex-syntax` has a printer of its own, but that prints a repeated repetition, `(?:b+)?`, as
+//! `b+?`, which is something else.
 
 use std::fmt::Write as _;
 

@@ -17,8 +17,8 @@ enum AllowedSign {
 /// A length of time of a selector or subquery: its range, step or offset.
 #[derive(Clone, Debug, Default)]
 pub struct Duration {
-    /// Milliseconds, negative for an offset into the future. Where `expr` is set it holds only after
-    /// [`Expr::resolve_durations`](super::Expr::resolve_durations).
+    /// Milliseconds, negative for an offset into the future. Where `expr` is set it holds only
+    /// after [`Expr::resolve_durations`](super::Expr::resolve_durations).
     pub ms: i64,
     /// The expression that it is written as, if it is not a constant.
     pub expr: Option<Box<DurationExpr>>,
@@ -105,7 +105,8 @@ pub struct DurationError {
 }
 
 impl Duration {
-    /// Whole milliseconds of `seconds`, by way of whole nanoseconds as upstream; what is too long saturates.
+    /// Whole milliseconds of `seconds`, by way of whole nanoseconds as upstream; what is too long
+    /// saturates.
     pub(crate) fn ms_from_seconds(seconds: f64) -> i64 {
         #[expect(clippy::cast_possible_truncation, reason = "what is too long saturates")]
         let ns = (seconds * 1e9).round() as i64;
@@ -138,8 +139,8 @@ impl Duration {
 }
 
 impl Expr {
-    /// Computes the duration expressions of all selectors and subqueries for a query: afterwards the `ms` of every
-    /// [`Duration`] holds. May be called again for another query.
+    /// Computes the duration expressions of all selectors and subqueries for a query: afterwards
+    /// the `ms` of every [`Duration`] holds. May be called again for another query.
     pub fn resolve_durations(&mut self, context: &DurationContext) -> Result<(), DurationError> {
         let mut open = vec![self];
         while let Some(expr) = open.pop() {

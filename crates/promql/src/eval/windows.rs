@@ -28,8 +28,8 @@ pub(crate) struct Ranges {
     pub reference: Reference,
     /// Length of each.
     pub range_ms: i64,
-    /// How much earlier samples are also given: `anchored` and `smoothed` look for what lies beyond
-    /// a border.
+    /// How much earlier samples are also given: `anchored` and `smoothed` look for what lies
+    /// beyond a border.
     pub before_ms: i64,
     /// How much later samples are also given.
     pub after_ms: i64,

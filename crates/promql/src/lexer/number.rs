@@ -19,7 +19,8 @@ impl<'a> Lexer<'a> {
         Err(self.error(format!("bad number or duration syntax: {read}")))
     }
 
-    /// Reads as far as a number may go; says whether it is one and nothing follows that would make it a word.
+    /// Reads as far as a number may go; says whether it is one and nothing follows that would make
+    /// it a word.
     fn number(&mut self) -> bool {
         let is_hex = self.accept(|c| c == '0') && self.accept(|c| matches!(c, 'x' | 'X'));
         if is_hex {
@@ -65,8 +66,8 @@ impl<'a> Lexer<'a> {
         !self.peek().is_some_and(|c| is_alpha(c) || c.is_ascii_digit())
     }
 
-    /// Goes on after the first number of a duration. Units in the wrong order and bad ones like `hs` are found when
-    /// the duration is read.
+    /// Goes on after the first number of a duration. Units in the wrong order and bad ones like
+    /// `hs` are found when the duration is read.
     fn rest_of_duration(&mut self) -> bool {
         if !self.accept(|c| "smhdwy".contains(c)) {
             return false;

@@ -70,7 +70,8 @@ fn code_point(c: char) -> String {
     }
 }
 
-/// The bytes that a string token stands for. The token came from a [`Lexer`], so its escapes are legal.
+/// The bytes that a string token stands for. The token came from a [`Lexer`], so its escapes are
+/// legal.
 pub(crate) fn unquote(token: &str) -> Vec<u8> {
     let inner = &token[1..token.len() - 1];
     if token.starts_with('`') {

@@ -124,7 +124,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Whether the name of an aggregation stands for one, seen from the token after it; else it is a metric's.
+/// Whether the name of an aggregation stands for one, seen from the token after it; else it is a
+/// metric's.
 pub(super) fn starts_aggregation(next: TokenKind) -> bool {
     next == TokenKind::LeftParen || is_grouping(next)
 }

@@ -26,8 +26,8 @@ impl<'a> Parser<'a> {
         Ok(duration)
     }
 
-    /// What follows `offset`. A number or call ends it there, so that `x offset 5m + 1` adds to the samples; only
-    /// what is in parentheses may go on.
+    /// What follows `offset`. A number or call ends it there, so that `x offset 5m + 1` adds to the
+    /// samples; only what is in parentheses may go on.
     pub(super) fn offset_duration(&mut self) -> Parsed<Duration> {
         let context = Context { place: "offset", expected: "number, duration, step(), or range()" };
         let token = self.peek()?;

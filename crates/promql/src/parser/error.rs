@@ -13,8 +13,8 @@ pub struct ParseError {
     pub text: String,
 }
 
-/// All that was found to be wrong with a query; at least one thing. Displays the first as `line:column: parse error:
-/// text`.
+/// All that was found to be wrong with a query; at least one thing. Displays the first as
+/// `line:column: parse error: text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseErrors {
     errors: Vec<ParseError>,
@@ -55,8 +55,8 @@ impl fmt::Display for ParseErrors {
 impl std::error::Error for ParseErrors {}
 
 impl Span {
-    /// Where the span starts in `text`, as errors and annotations name it: line and column, both from 1, the column in
-    /// bytes.
+    /// Where the span starts in `text`, as errors and annotations name it: line and column, both
+    /// from 1, the column in bytes.
     pub fn line_and_column(self, text: &str) -> String {
         let start = self.start as usize;
         if text.is_empty() {

@@ -39,8 +39,8 @@ pub(crate) fn number_value(text: &str) -> Result<f64, String> {
         return error("invalid syntax");
     }
     let plain: String = text.chars().filter(|c| *c != '_').collect();
-    // Rust reads the long names of infinity, which tokens cannot be, and no hexadecimal floats, which they cannot
-    // be either as there is no token with a `p`.
+    // Rust reads the long names of infinity, which tokens cannot be, and no hexadecimal floats,
+    // which they cannot be either as there is no token with a `p`.
     match plain.parse::<f64>() {
         Ok(value) if value.is_infinite() && plain.bytes().any(|b| b.is_ascii_digit()) => {
             error("value out of range")

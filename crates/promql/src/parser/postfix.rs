@@ -9,8 +9,8 @@ const RANGES_ONLY: &str = "ranges only allowed for vector selectors";
 /// The operand so far.
 struct Operand {
     expr: Expr,
-    /// Set after a range of something that has none, which is noted. The tree has no node for it; this is where it
-    /// stands.
+    /// Set after a range of something that has none, which is noted. The tree has no node for it;
+    /// this is where it stands.
     broken: Option<Span>,
 }
 

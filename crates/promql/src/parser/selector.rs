@@ -24,7 +24,8 @@ impl<'a> Parser<'a> {
 
     /// A selector whose name, if it has one, is already taken.
     pub(super) fn selector(&mut self, name: Option<Token<'a>>) -> Parsed<VectorSelector> {
-        // Most selectors of long queries are names alone; a vector that grows starts with room for four.
+        // Most selectors of long queries are names alone; a vector that grows starts with room for
+        // four.
         let mut matchers = Vec::with_capacity(1);
         let mut span = name.map(|name| name.span());
         if name.is_none() || self.peek()?.kind == TokenKind::LeftBrace {
@@ -170,8 +171,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// What a string token stands for. Labels are UTF-8, so bytes that are not can match none; they become replacement
-/// characters.
+/// What a string token stands for. Labels are UTF-8, so bytes that are not can match none; they
+/// become replacement characters.
 fn text_of(token: Token<'_>) -> String {
     String::from_utf8_lossy(&unquote(token.text)).into_owned()
 }

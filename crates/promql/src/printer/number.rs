@@ -34,7 +34,8 @@ pub(super) fn signed_duration(seconds: f64) -> String {
     if seconds < 0.0 { format!("-{text}") } else { text }
 }
 
-/// A duration as Prometheus prints it: `1h30m`. Years, weeks and days only where nothing smaller remains.
+/// A duration as Prometheus prints it: `1h30m`. Years, weeks and days only where nothing smaller
+/// remains.
 pub(crate) fn duration_text(ms: u64) -> String {
     const UNITS: [(&str, u64, bool); 7] = [
         ("y", 365 * 86_400_000, true),

@@ -1,4 +1,5 @@
-//! Writes an expression over several lines where one would be too long, as `format_query` of Prometheus' API does.
+//! Writes an expression over several lines where one would be too long, as `format_query` of
+//! Prometheus' API does.
 
 use std::fmt::{self, Write};
 
@@ -8,12 +9,13 @@ use crate::ast::Expr;
 /// Longer expressions are split.
 const MAX_LINE: usize = 100;
 
-/// What lies deeper is not split. A chain of operators is as deep as it is long and each level is indented further, so
-/// without an end to it 60 KiB of `a + a + …` would become a gigabyte of spaces.
+/// What lies deeper is not split. A chain of operators is as deep as it is long and each level is
+/// indented further, so without an end to it 60 KiB of `a + a + …` would become a gigabyte of
+/// spaces.
 const MAX_LEVEL: usize = 200;
 
-/// The expression, split into lines of at most 100 bytes where that is possible. Each level of what is split is
-/// indented by two spaces.
+/// The expression, split into lines of at most 100 bytes where that is possible. Each level of what
+/// is split is indented by two spaces.
 pub fn pretty(expr: &Expr) -> String {
     let mut out = String::new();
     write_pretty(&mut out, expr, 0);
@@ -103,7 +105,8 @@ fn short_line(expr: &Expr) -> Option<String> {
     write!(line, "{expr}").is_ok().then_some(line.0)
 }
 
-/// Takes what fits a line. Printing stops where it is full, so that asking costs no more than a line does.
+/// Takes what fits a line. Printing stops where it is full, so that asking costs no more than a
+/// line does.
 struct Line(String);
 
 impl Write for Line {

@@ -21,7 +21,8 @@ impl<'a> Cursor<'a> {
         self.at += bytes;
     }
 
-    /// Goes past the spaces before an item; says whether there is one. Items must be apart from each other.
+    /// Goes past the spaces before an item; says whether there is one. Items must be apart from
+    /// each other.
     pub(super) fn next_item(&mut self) -> Result<bool, SeriesLineError> {
         let spaces = self.skip_spaces();
         if self.rest().is_empty() {
@@ -65,7 +66,8 @@ impl<'a> Cursor<'a> {
         self.rest().starts_with(['+', '-'])
     }
 
-    /// A decimal number, `Inf` or `NaN`, with an optional sign. Never hexadecimal: `0x3` is three more zeros.
+    /// A decimal number, `Inf` or `NaN`, with an optional sign. Never hexadecimal: `0x3` is three
+    /// more zeros.
     pub(super) fn signed_number(&mut self) -> Result<f64, SeriesLineError> {
         let sign = if self.rest().starts_with('-') { -1.0 } else { 1.0 };
         if self.at_sign() {

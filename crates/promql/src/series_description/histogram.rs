@@ -148,7 +148,8 @@ impl Side {
         if length == 0 { Vec::new() } else { vec![Span { offset: self.offset, length }] }
     }
 
-    /// Bucket by bucket; the other's buckets are first merged to those of a schema that is `coarser` by so many steps.
+    /// Bucket by bucket; the other's buckets are first merged to those of a schema that is
+    /// `coarser` by so many steps.
     fn plus(&self, other: &Self, sign: f64, coarser: u32) -> Self {
         let mut buckets: BTreeMap<i32, f64> = BTreeMap::new();
         for (index, count) in self.indexed() {

@@ -1,4 +1,5 @@
-//! Native histograms as the API writes them: `[t,{"count":…,"sum":…,"buckets":[[rule,lower,upper,count],…]}]`.
+//! Native histograms as the API writes them:
+//! `[t,{"count":…,"sum":…,"buckets":[[rule,lower,upper,count],…]}]`.
 
 use rangekeeper_model::{Buckets, Histogram, Span};
 

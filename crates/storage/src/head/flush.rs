@@ -1,4 +1,5 @@
-//! What a checkpoint takes out of a stripe: chunk values on their way to the database, still readable.
+//! What a checkpoint takes out of a stripe: chunk values on their way to the database, still
+//! readable.
 
 use rangekeeper_model::{SeriesId, Window};
 
@@ -21,12 +22,7 @@ pub(crate) struct FlushEntry {
 
 impl FlushBatch {
     /// Adds a chunk value.
-    pub(crate) fn push(
-        &mut self,
-        id: SeriesId,
-        window: Window,
-        value: &[u8],
-    ) {
+    pub(crate) fn push(&mut self, id: SeriesId, window: Window, value: &[u8]) {
         let (at, len) = (self.bytes.len(), value.len());
         self.bytes.extend_from_slice(value);
         self.entries.push(FlushEntry { id, window, at, len });
@@ -45,15 +41,24 @@ impl FlushBatch {
     /// The chunk values of one series on the days of `windows`.
     pub(crate) fn of(&self, id: SeriesId, first: Window, last: Window) -> Vec<(Window, &[u8])> {
         let mut values = Vec::new();
-        for day in first.day().0..=last.day().0 {
-            let from = self.entries.partition_point(|e| (e.window.day().0, e.id) < (day, id));
+        let mut day = first.day();
+        // From one day that is here to the next: a range may span all of time.
+        while day <= last.day() {
+            let from = self.entries.partition_point(|e| (e.window.day(), e.id) < (day, id));
+            let Some(next) = self.entries.get(from) else { break };
+            if (next.window.day(), next.id) > (day, id) {
+                let id_is_past = next.window.day() == day;
+                day = if id_is_past { day.next() } else { next.window.day() };
+                continue;
+            }
             values.extend(
                 self.entries[from..]
                     .iter()
-                    .take_while(|e| e.id == id && e.window.day().0 == day)
+                    .take_while(|e| e.id == id && e.window.day() == day)
                     .filter(|e| first <= e.window && e.window <= last)
                     .map(|e| (e.window, self.value(e))),
             );
+            day = day.next();
         }
         values
     }

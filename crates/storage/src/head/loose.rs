@@ -6,7 +6,8 @@ use rangekeeper_model::{HistogramSample, Samples, Window};
 
 /// Samples of one stripe by series slot and window, in the order in which they came.
 ///
-/// A histogram waits here too: it is a hundred times rarer than a float and needs no compression while it waits.
+/// A histogram waits here too: it is a hundred times rarer than a float and needs no compression
+/// while it waits.
 #[derive(Debug, Default)]
 pub(crate) struct Loose {
     windows: BTreeMap<(u32, Window), Unsorted>,
@@ -70,7 +71,8 @@ impl Unsorted {
         floats.sort_by_key(|(at_ms, ..)| *at_ms);
         histograms.sort_by_key(|sample| sample.timestamp_ms);
         let mut united = Samples::default();
-        // A layer takes one sample of each time; there are as many layers as the most samples that share a time.
+        // A layer takes one sample of each time; there are as many layers as the most samples that
+        // share a time.
         while !floats.is_empty() || !histograms.is_empty() {
             let mut layer = Samples::default();
             floats.retain(|&(at_ms, start_ms, value)| {
@@ -88,7 +90,8 @@ impl Unsorted {
                 }
                 repeated
             });
-            // A float and a histogram of one time may share a layer: uniting with nothing settles them.
+            // A float and a histogram of one time may share a layer: uniting with nothing settles
+            // them.
             let mut settled = Samples { floats: layer.floats, ..Samples::default() };
             settled.unite(&Samples { histograms: layer.histograms, ..Samples::default() });
             united.unite(&settled);

@@ -6,7 +6,8 @@ use rangekeeper_model::{Day, Labels, SeriesHash, SeriesId, Window};
 use super::TenantIndex;
 use crate::log::FileSeq;
 
-/// How many days a series remembers itself to be registered under: the one that is written and its neighbour.
+/// How many days a series remembers itself to be registered under: the one that is written and its
+/// neighbour.
 const REMEMBERED_DAYS: usize = 2;
 
 /// A series that the head knows.
@@ -25,7 +26,8 @@ pub(crate) struct Series {
     pub(crate) id: SeriesId,
     pub(crate) labels: Labels,
     pub(crate) tenant: TenantIndex,
-    /// Whether the labels are in the database and synced, so that the log may name the series by its key alone.
+    /// Whether the labels are in the database and synced, so that the log may name the series by
+    /// its key alone.
     pub(crate) labels_durable: bool,
     /// Days under which the database's index has this series; the newest first.
     registered: [Option<Day>; REMEMBERED_DAYS],
@@ -44,7 +46,8 @@ pub(crate) enum Placed {
     Appended,
     /// Nowhere: it is there already.
     Duplicate,
-    /// Nowhere yet: it is not later than what its window's segment holds, or both segments are of other windows.
+    /// Nowhere yet: it is not later than what its window's segment holds, or both segments are of
+    /// other windows.
     Late,
 }
 
@@ -77,7 +80,13 @@ impl Series {
     }
 
     #[cold]
-    fn append_elsewhere(&mut self, window: Window, at_ms: i64, start_ms: i64, value: f64) -> Placed {
+    fn append_elsewhere(
+        &mut self,
+        window: Window,
+        at_ms: i64,
+        start_ms: i64,
+        value: f64,
+    ) -> Placed {
         let [newest, older] = &mut self.segments;
         let place = match (&newest, &older) {
             (None, _) => newest,
@@ -118,6 +127,11 @@ impl Series {
     /// Whether the database's index is known to have the series under `day`.
     pub(crate) fn is_registered(&self, day: Day) -> bool {
         self.registered.contains(&Some(day))
+    }
+
+    /// Whether the log may name the series by its key alone: a day that stays has its labels.
+    pub(crate) fn labels_are_durable(&self, floor: Day) -> bool {
+        self.labels_durable && self.registered[0].is_some_and(|day| day >= floor)
     }
 
     /// Remembers that the database's index has the series under `day`.

@@ -19,7 +19,8 @@ pub(crate) struct Stripe {
     /// Slots by the low 64 bits of the series hash, which hash and key share.
     table: HashTable<u32>,
     slots: Vec<Option<Series>>,
-    /// Slots that are free, with the log file that may still name their last series by the slot's reference.
+    /// Slots that are free, with the log file that may still name their last series by the slot's
+    /// reference.
     vacant: VecDeque<(FileSeq, u32)>,
     loose: Loose,
     /// What the checkpoint under way has taken out; readers look here too.
@@ -29,7 +30,8 @@ pub(crate) struct Stripe {
     unregistered: BTreeSet<(u32, Day)>,
     exemplars: Vec<Exemplar>,
     flushing_exemplars: Arc<Vec<Exemplar>>,
-    metadata: BTreeMap<FamilyKey, FamilyMetadata>,
+    /// Senders differ, so a family can have more than one statement.
+    metadata: BTreeMap<FamilyKey, BTreeSet<FamilyMetadata>>,
     /// Samples in open segments.
     open_samples: usize,
     /// Series that have an open segment.
@@ -88,8 +90,8 @@ impl Stripe {
         self.slots[slot as usize].as_mut().expect("pinned, or the lock was held since")
     }
 
-    /// Puts a series that is not here into a slot. A slot is used again only when no record of the log file that is
-    /// written now (`log_file`) can mean its last series.
+    /// Puts a series that is not here into a slot. A slot is used again only when no record of the
+    /// log file that is written now (`log_file`) can mean its last series.
     pub(crate) fn insert(&mut self, series: Series, log_file: FileSeq) -> u32 {
         let hash = low_bits(series.hash);
         let reusable = self.vacant.front().is_some_and(|(file, _)| *file < log_file);
@@ -145,12 +147,12 @@ impl Stripe {
 
     /// Keeps what a sender says of a metric family until the next checkpoint.
     pub(crate) fn push_metadata(&mut self, family: FamilyKey, metadata: FamilyMetadata) {
-        self.metadata.insert(family, metadata);
+        self.metadata.entry(family).or_default().insert(metadata);
     }
 
     /// Metadata that waits for the next checkpoint.
     pub(crate) fn metadata(&self) -> impl Iterator<Item = (&FamilyKey, &FamilyMetadata)> {
-        self.metadata.iter()
+        self.metadata.iter().flat_map(|(family, said)| said.iter().map(move |m| (family, m)))
     }
 
     /// Exemplars that are not in the database yet.
@@ -164,15 +166,16 @@ impl Stripe {
             open_samples: self.open_samples,
             open_series: self.open_series,
             loose_samples: self.loose.len(),
-            exemplars: self.exemplars.len() + self.metadata.len(),
+            exemplars: self.exemplars.len() + self.metadata().count(),
             oldest_open_s: self.oldest_open_s,
         }
     }
 
-    /// Moves everything that waits to *flushing*, where it stays readable until [`Self::flushed`]. `watermark` is the
-    /// log's, read while this stripe is locked.
+    /// Moves everything that waits to *flushing*, where it stays readable until [`Self::flushed`].
+    /// `watermark` is the log's, read while this stripe is locked.
     ///
-    /// A checkpoint that failed left its batch behind: that batch is given again, and nothing new is taken.
+    /// A checkpoint that failed left its batch behind: that batch is given again, and nothing new
+    /// is taken.
     pub(crate) fn take(&mut self, watermark: Position) -> Taken {
         if self.flushing.is_none() {
             let mut batch = FlushBatch::default();
@@ -182,7 +185,8 @@ impl Stripe {
                 }
             }
             for (slot, window, samples) in self.loose.drain() {
-                let series = self.slots[slot as usize].as_ref().expect("loose samples keep it here");
+                let series =
+                    self.slots[slot as usize].as_ref().expect("loose samples keep it here");
                 batch.push(series.id, window, &chunk::encode(&samples));
             }
             batch.sort();
@@ -197,7 +201,7 @@ impl Stripe {
             watermark: *watermark,
             chunks: Arc::clone(chunks),
             exemplars: Arc::clone(&self.flushing_exemplars),
-            metadata: self.metadata.iter().map(|(k, m)| (k.clone(), m.clone())).collect(),
+            metadata: self.metadata().map(|(k, m)| (k.clone(), m.clone())).collect(),
         }
     }
 
@@ -206,8 +210,11 @@ impl Stripe {
         self.flushing = None;
         self.flushing_exemplars = Arc::default();
         for (family, metadata) in &taken.metadata {
-            if self.metadata.get(family) == Some(metadata) {
-                self.metadata.remove(family);
+            if let Some(said) = self.metadata.get_mut(family) {
+                said.remove(metadata);
+                if said.is_empty() {
+                    self.metadata.remove(family);
+                }
             }
         }
     }
@@ -253,7 +260,8 @@ impl Stripe {
         (0u32..).zip(&self.slots).filter_map(|(slot, series)| Some((slot, series.as_ref()?)))
     }
 
-    /// Forgets the series that no request resolved since second `before_s` and that hold nothing; returns how many.
+    /// Forgets the series that no request resolved since second `before_s` and that hold nothing;
+    /// returns how many.
     pub(crate) fn evict(&mut self, before_s: u32, log_file: FileSeq) -> usize {
         let mut evicted = 0;
         for slot in 0u32..u32::try_from(self.slots.len()).expect("slots are counted in u32") {
@@ -279,7 +287,8 @@ impl Stripe {
         self.live_series
     }
 
-    /// Chunk values of a series that are not in the database: the batch under way, open segments, loose samples.
+    /// Chunk values of a series that are not in the database: the batch under way, open segments,
+    /// loose samples.
     pub(crate) fn append_chunks(
         &self,
         (slot, series): (u32, &Series),

@@ -7,8 +7,8 @@ use super::StoreError;
 use super::engine::Engine;
 
 impl Engine {
-    /// Writes everything to the database and seals all of it, so that the files are as small as they get; series that
-    /// are idle leave memory.
+    /// Writes everything to the database and seals all of it, so that the files are as small as
+    /// they get; series that are idle leave memory.
     pub(super) fn seal_all(&self) -> Result<(), StoreError> {
         let _alone = self.maintenance.lock();
         // The file that is written now is closed, so that it can go too.
@@ -20,8 +20,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes a copy that opens as a store into `folder`: RocksDB's checkpoint first, then the log up to now. What the
-    /// copy of the database lacks is in the copy of the log.
+    /// Writes a copy that opens as a store into `folder`: RocksDB's checkpoint first, then the log
+    /// up to now. What the copy of the database lacks is in the copy of the log.
     pub(super) fn snapshot(&self, folder: &Path) -> Result<(), StoreError> {
         let failed = |operation: &'static str, path: &Path| {
             let path = path.display().to_string();
@@ -51,7 +51,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets the series that hold nothing, whenever they were last written: the next sample brings them back.
+    /// Forgets the series that hold nothing, whenever they were last written: the next sample
+    /// brings them back.
     fn evict_flushed(&self) {
         let log_file = self.log().current_file();
         for stripe in 0..self.head.stripe_count() {

@@ -1,4 +1,5 @@
-//! Checkpoints: what the head holds goes to the database, stripe by stripe, and the log behind it goes.
+//! Checkpoints: what the head holds goes to the database, stripe by stripe, and the log behind it
+//! goes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -10,10 +11,12 @@ use crate::db::{self, Batch, DbError, MetadataEntry, Registration};
 use crate::head::stripe::{Fill, Taken};
 use crate::log::Position;
 
-/// Name of the note that keeps the time of the newest sample: what retention calls *now* is never later.
+/// Name of the note that keeps the time of the newest sample: what retention calls *now* is never
+/// later.
 pub(super) const NEWEST: &str = "newest";
 
-/// How long before midnight the series that are written now begin to be registered for the next day, stripe by stripe.
+/// How long before midnight the series that are written now begin to be registered for the next
+/// day, stripe by stripe.
 const NEXT_DAY_LEAD_MS: i64 = 60 * 60 * 1000;
 
 /// Most series that one batch registers: some tens of MB of labels and postings.
@@ -22,8 +25,9 @@ const REGISTER_BATCH: usize = 50_000;
 impl Engine {
     /// Writes what stripe `stripe` holds to the database.
     ///
-    /// Everything up to the log's watermark is in the head when the stripe's lock is held, so the batch that holds the
-    /// stripe's samples may say so; what it holds beyond that is replayed once more after a crash, and sets merge.
+    /// Everything up to the log's watermark is in the head when the stripe's lock is held, so the
+    /// batch that holds the stripe's samples may say so; what it holds beyond that is replayed
+    /// once more after a crash, and sets merge.
     pub(super) fn checkpoint(&self, stripe: usize) -> Result<(), DbError> {
         let taken = {
             let mut locked = self.head.stripe(stripe);
@@ -76,11 +80,11 @@ impl Engine {
         self.db.write(batch)
     }
 
-    /// Registers new series in the database's index and syncs, so that queries find them there and the log needs
-    /// their labels no longer. Returns how many there were.
+    /// Registers new series in the database's index and syncs, so that queries find them there and
+    /// the log needs their labels no longer. Returns how many there were.
     ///
-    /// A checkpoint registers, in its own batch, what this did not come to yet: a chunk's series is always in the
-    /// index. Only what is registered here is known to be synced.
+    /// A checkpoint registers, in its own batch, what this did not come to yet: a chunk's series is
+    /// always in the index. Only what is registered here is known to be synced.
     pub(super) fn register_new(&self) -> Result<usize, DbError> {
         let mut new = NewSeries::default();
         for stripe in 0..self.head.stripe_count() {
@@ -102,8 +106,8 @@ impl Engine {
         Ok(new.len())
     }
 
-    /// In the last hour of a day, has the series that are written now registered for the next one, stripe by stripe,
-    /// so that midnight is an hour long.
+    /// In the last hour of a day, has the series that are written now registered for the next one,
+    /// stripe by stripe, so that midnight is an hour long.
     pub(super) fn prepare_next_day(&self) {
         let now_ms = self.newest_ms().min(self.clock.now_ms());
         let next = Day::of(now_ms).next();
@@ -200,7 +204,8 @@ impl Engine {
         let first = self.checkpoints[stripe].load(Ordering::Acquire) == 0;
         let locked = self.head.stripe(stripe);
         let fill = locked.fill();
-        // A stripe's first checkpoint comes the earlier the lower its number, so that they stay apart from then on.
+        // A stripe's first checkpoint comes the earlier the lower its number, so that they stay
+        // apart from then on.
         let stripes = self.head.stripe_count();
         let share = if first { stripe + 1 } else { stripes };
         let samples = self.options.flush_samples * share / stripes;

@@ -1,4 +1,5 @@
-//! An open store: database, log and head together. It is opened, used, and, when its disk failed it, thrown away whole.
+//! An open store: database, log and head together. It is opened, used, and, when its disk failed
+//! it, thrown away whole.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +21,8 @@ use crate::log::{Log, Position, RecordEncoder};
 /// How many requests' memory is kept for the next ones. More requests than that at once allocate.
 const SPARE_BUFFERS: usize = 16;
 
-/// Most families whose last metadata is remembered, so that what senders repeat every minute is not logged again.
+/// Most families whose last metadata is remembered, so that what senders repeat every minute is not
+/// logged again.
 const MAX_KNOWN_FAMILIES: usize = 100_000;
 
 /// An open store.
@@ -29,7 +31,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) db: Db,
     pub(crate) head: Head,
-    /// Replaced when a write to its file failed; the records of the old one that were answered are in the head.
+    /// Replaced when a write to its file failed; the records of the old one that were answered are
+    /// in the head.
     log: RwLock<Arc<Log>>,
     /// Of each stripe: everything up to this position is in the database.
     pub(super) checkpoints: Vec<AtomicU64>,
@@ -150,7 +153,8 @@ impl Engine {
                 self.counters.collisions.fetch_add(1, Ordering::Relaxed);
                 Err(HashCollision { refused: series.labels.clone(), existing })
             }
-            // A read that fails is no reason to refuse a write: damage is found and named where data is read.
+            // A read that fails is no reason to refuse a write: damage is found and named where
+            // data is read.
             _ => Ok(()),
         }
     }
@@ -162,7 +166,8 @@ impl Engine {
         self.head.stripe(self.head.stripe_of(shard)).push_metadata(family, metadata);
     }
 
-    /// Whether the sender says something of the family that was not said today. Senders repeat all of it every minute.
+    /// Whether the sender says something of the family that was not said today. Senders repeat all
+    /// of it every minute.
     pub(crate) fn is_news(&self, family: &FamilyKey, metadata: &FamilyMetadata) -> bool {
         let today = Day::of(self.clock.now_ms());
         let known = self.known_families.lock();

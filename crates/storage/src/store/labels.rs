@@ -1,4 +1,5 @@
-//! Everything that is asked without samples: label names and values, series, metadata, exemplars, cardinality.
+//! Everything that is asked without samples: label names and values, series, metadata, exemplars,
+//! cardinality.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,8 +45,8 @@ impl<T> Found<T> {
 }
 
 impl Store {
-    /// Names of the labels that series matching any of `selectors` have on the days of `range`; without selectors, of
-    /// all series. Blocks.
+    /// Names of the labels that series matching any of `selectors` have on the days of `range`;
+    /// without selectors, of all series. Blocks.
     pub fn label_names(
         &self,
         tenant: &TenantId,
@@ -68,7 +69,8 @@ impl Store {
         Ok(Found::of(names.into_iter().collect(), limit))
     }
 
-    /// Values of label `name` of the series matching any of `selectors` on the days of `range`. Blocks.
+    /// Values of label `name` of the series matching any of `selectors` on the days of `range`.
+    /// Blocks.
     pub fn label_values(
         &self,
         tenant: &TenantId,
@@ -171,7 +173,8 @@ impl Store {
         Ok(found)
     }
 
-    /// How many series there are on the newest day, and of what; each list cut to its `limit` greatest. Blocks.
+    /// How many series there are on the newest day, and of what; each list cut to its `limit`
+    /// greatest. Blocks.
     pub fn cardinality(
         &self,
         tenant: &TenantId,

@@ -1,4 +1,5 @@
-//! The store's own thread: it opens, registers, checkpoints, watches the disk, and opens again what failed.
+//! The store's own thread: it opens, registers, checkpoints, watches the disk, and opens again what
+//! failed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -25,7 +26,8 @@ const ROUND_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks at which days are beyond retention, and which windows can be sealed.
 const RETENTION_EVERY: Duration = Duration::from_secs(10 * 60);
 const SEAL_EVERY: Duration = Duration::from_secs(60);
-/// After memory ran short, stripes are flushed no more often than this: flushing small batches costs most.
+/// After memory ran short, stripes are flushed no more often than this: flushing small batches
+/// costs most.
 const PRESSURE_EVERY: Duration = Duration::from_secs(5);
 
 const RUN: u8 = 0;
@@ -189,7 +191,8 @@ impl Shared {
             || resident() > self.options.memory_bound_bytes
     }
 
-    /// Opens a new log beside the database, once there is room: the failed one's file is never written again.
+    /// Opens a new log beside the database, once there is room: the failed one's file is never
+    /// written again.
     fn replace_log(&self, engine: &Engine) -> Result<(), StoreError> {
         if self.maintenance.low_disk.load(Ordering::Relaxed) {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Opening a store, in DESIGN.md's order: lock the folder, open and check the database, check and replay the log.
+//! Opening a store, in DESIGN.md's order: lock the folder, open and check the database, check and
+//! replay the log.
 
 use std::fs::{self, File};
 use std::path::Path;

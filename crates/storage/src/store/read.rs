@@ -1,7 +1,8 @@
 //! Reading: which series match, and their chunks, as they lie in the head and in the database.
 //!
-//! The head is looked at before the database, and what a checkpoint takes out of the head stays readable until the
-//! database has it. So a sample is seen once or twice, never zero times; series likewise.
+//! The head is looked at before the database, and what a checkpoint takes out of the head stays
+//! readable until the database has it. So a sample is seen once or twice, never zero times; series
+//! likewise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ impl Selection {
         &self.series[index].labels
     }
 
-    /// Replaces the content of `samples` by those of series `index` that lie in the selection's range.
+    /// Replaces the content of `samples` by those of series `index` that lie in the selection's
+    /// range.
     ///
     /// Damaged frames are counted and left out; what is left is right.
     pub fn read(&self, index: usize, decoder: &mut Decoder, samples: &mut Samples) {
@@ -163,8 +165,8 @@ impl Engine {
         found
     }
 
-    /// Series and days that match, sorted. New series are looked for before the index: one that is registered
-    /// meanwhile is found in the index, or twice.
+    /// Series and days that match, sorted. New series are looked for before the index: one that is
+    /// registered meanwhile is found in the index, or twice.
     fn candidates(
         &self,
         tenant: &Tenant,

@@ -1,7 +1,8 @@
 //! Replay: what the log holds beyond the checkpoints goes back into the head.
 //!
-//! Each thread reads all files in order and takes the runs of its own stripes, which the records' offset tables find
-//! without decoding the others. (By file, the samples of a series would come out of order and end up as late ones.)
+//! Each thread reads all files in order and takes the runs of its own stripes, which the records'
+//! offset tables find without decoding the others. (By file, the samples of a series would come out
+//! of order and end up as late ones.)
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,11 +95,7 @@ impl Replayer<'_> {
         Ok(replayed)
     }
 
-    fn define(
-        &self,
-        record: &RecordView<'_>,
-        references: &mut References,
-    ) -> Result<(), LogError> {
+    fn define(&self, record: &RecordView<'_>, references: &mut References) -> Result<(), LogError> {
         for definition in record.definitions() {
             let definition = definition?;
             let stripe = self.engine.head.stripe_of(definition.series.shard());

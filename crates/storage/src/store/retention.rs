@@ -1,8 +1,8 @@
 //! Retention: what *now* is, and which days go.
 //!
-//! *Now* is the smaller of the clock and the newest stored sample, so a clock that jumps ahead deletes nothing by
-//! itself. If *now* goes forward by more than a day at once, deleting stops until an operator confirms that time
-//! really went on, as it does when a node was off for days.
+//! *Now* is the smaller of the clock and the newest stored sample, so a clock that jumps ahead
+//! deletes nothing by itself. If *now* goes forward by more than a day at once, deleting stops
+//! until an operator confirms that time really went on, as it does when a node was off for days.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -69,7 +69,8 @@ impl Engine {
 
     /// Drops the days that are beyond retention, unless time went forward too fast.
     pub(super) fn apply_retention(&self) -> Result<(), DbError> {
-        // Without a sample there is nothing to delete, and a clock that is ahead would shut out the first ones.
+        // Without a sample there is nothing to delete, and a clock that is ahead would shut out the
+        // first ones.
         if self.newest_ms() == 0 {
             return Ok(());
         }
@@ -104,7 +105,8 @@ impl Engine {
         }
         let floor = Day::of(now_ms.saturating_sub(self.options.retention_ms));
         if floor > self.db.floor() {
-            // The log names series by key alone whose labels a day keeps that goes now: they are needed under a later one.
+            // The log names series by key alone whose labels a day keeps that goes now: they are
+            // needed under a later one.
             while self.register_new()? > 0 {}
         }
         self.db.raise_floor(floor)

@@ -1,8 +1,10 @@
-//! What a shard offers to whoever copies it: a cursor, a scan, the tail behind the cursor, a way in, a digest.
+//! What a shard offers to whoever copies it: a cursor, a scan, the tail behind the cursor, a way
+//! in, a digest.
 //!
-//! Take the [cursor](Store::cursor) first, then [scan](Store::scan), then read the [tail](Store::tail) from the cursor
-//! on: what the scan missed, because it was written meanwhile, is in the tail, and what both have is the same set. So
-//! nothing is pinned while a shard is copied.
+//! Take the [cursor](Store::cursor) first, then [scan](Store::scan), then read the
+//! [tail](Store::tail) from the cursor on: what the scan missed, because it was written meanwhile,
+//! is in the tail, and what both have is the same set. So nothing is pinned while a shard is
+//! copied.
 
 use std::sync::Arc;
 
@@ -18,8 +20,8 @@ use crate::log::{Import, Position, RecordEncoder, SubmitError, Tail};
 pub struct ShardDay {
     /// The day.
     pub day: Day,
-    /// Its chunks: what the head holds first, then the database's, each in the order of keys. One series and window
-    /// may come more than once.
+    /// Its chunks: what the head holds first, then the database's, each in the order of keys. One
+    /// series and window may come more than once.
     pub entries: Vec<Entry>,
 }
 
@@ -66,8 +68,8 @@ impl Store {
         engine.log_imports(day, entries)
     }
 
-    /// A digest of the samples of `shard` on `day`, the same for the same samples whatever chunks they lie in.
-    /// What is in memory is written to the database first. Blocks.
+    /// A digest of the samples of `shard` on `day`, the same for the same samples whatever chunks
+    /// they lie in. What is in memory is written to the database first. Blocks.
     pub fn digest(&self, shard: ShardId, day: Day, stop: Stop<'_>) -> Result<u64, StoreError> {
         let engine = self.engine()?;
         {

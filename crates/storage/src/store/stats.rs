@@ -94,7 +94,8 @@ impl Store {
         Some(stats)
     }
 
-    /// Whoever knows the process' memory says whether it is short: writes are then refused, and stripes flushed.
+    /// Whoever knows the process' memory says whether it is short: writes are then refused, and
+    /// stripes flushed.
     pub fn set_memory_short(&self, short: bool) {
         self.shared.maintenance.set_memory_short(short);
     }

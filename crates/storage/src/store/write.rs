@@ -1,9 +1,10 @@
 //! One request's way into the store: resolve its series, log it, append it to the head.
 //!
-//! The order of events is DESIGN.md's: unknown series get an identity and a place in the head; the record gets a
-//! position and a place in the log's group in one lock; when the group is durable the samples are appended to each
-//! stripe, and only then does the record leave the flight. So everything up to the log's watermark is in the head or
-//! in chunks, and what is acknowledged is durable and visible.
+//! The order of events is DESIGN.md's: unknown series get an identity and a place in the head; the
+//! record gets a position and a place in the log's group in one lock; when the group is durable the
+//! samples are appended to each stripe, and only then does the record leave the flight. So
+//! everything up to the log's watermark is in the head or in chunks, and what is acknowledged is
+//! durable and visible.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::log::{self, FileSeq, Flight, FloatSample, RecordEncoder, SeriesRef, S
 
 const NO_SLOT: u32 = u32::MAX;
 
-/// How often a record is encoded anew because the log began another file meanwhile. Files change once in seconds;
-/// a second change within one encoding is already a sign that the log is stuck.
+/// How often a record is encoded anew because the log began another file meanwhile. Files change
+/// once in seconds; a second change within one encoding is already a sign that the log is stuck.
 const FILE_CHANGES: usize = 8;
 
 /// A request that is being written: its series as rows, its samples as columns.
@@ -158,8 +159,8 @@ impl Write {
         &self.tenant
     }
 
-    /// Looks all series up; returns those that nobody knows. Each of them has to be [defined](Self::define), or it is
-    /// left out.
+    /// Looks all series up; returns those that nobody knows. Each of them has to be
+    /// [defined](Self::define), or it is left out.
     pub fn resolve(&mut self) -> Vec<RowIndex> {
         let now_s = self.engine.now_s();
         self.sort_rows(|_| true);
@@ -209,7 +210,8 @@ impl Write {
         Ok(())
     }
 
-    /// Stores every series that is known or was defined, and answers when all of it is durable and visible.
+    /// Stores every series that is known or was defined, and answers when all of it is durable and
+    /// visible.
     ///
     /// Runs to its end even if the caller no longer waits.
     pub async fn commit(mut self) -> Result<Committed, WriteError> {
@@ -311,8 +313,8 @@ impl Write {
         }
     }
 
-    /// The series that `defined` names have their definitions in `file` now. Only after the record has its position:
-    /// a record without a definition must lie behind the one that has it.
+    /// The series that `defined` names have their definitions in `file` now. Only after the record
+    /// has its position: a record without a definition must lie behind the one that has it.
     fn mark_defined(&self, defined: &[u32], file: FileSeq) {
         for row in defined.iter().map(|&at| &self.columns.rows[at as usize]) {
             self.engine.head.stripe(self.stripe_of(row)).series_mut(row.slot).defined_in = file;
