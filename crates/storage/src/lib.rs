@@ -7,12 +7,14 @@ pub mod db;
 mod head;
 pub mod log;
 mod memory;
+pub mod oracle;
 pub mod seal;
 mod store;
 
 pub use head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 pub use memory::resident_bytes;
 pub use store::{
-    Clock, Committed, Found, HashCollision, Horizon, MetadataRow, Selection, SeriesExemplars,
-    ShardDay, Status, Store, StoreError, StoreOptions, StoreStats, RowIndex, Write, WriteError,
+    Clock, Committed, Found, HashCollision, Horizon, MetadataRow, RowIndex, Selection,
+    SeriesExemplars, ShardDay, Status, Store, StoreError, StoreOptions, StoreStats, Write,
+    WriteError,
 };
