@@ -9,6 +9,7 @@
 
 mod damage;
 mod index;
+mod merging;
 mod open;
 mod retention;
 mod sealing;
