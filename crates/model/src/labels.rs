@@ -409,7 +409,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_built_is_canonical(pairs in proptest::collection::btree_map("\\PC{1,200}", "\\PC{0,200}", 0..8)) {
+        fn what_is_built_is_canonical(
+            pairs in proptest::collection::btree_map("\\PC{1,200}", "\\PC{0,200}", 0..8)
+        ) {
             let set = Labels::from_pairs(pairs.clone()).unwrap();
             prop_assert_eq!(&Labels::from_canonical(set.as_bytes()).unwrap(), &set);
             let back: Vec<_> = set.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();

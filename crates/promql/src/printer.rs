@@ -159,7 +159,8 @@ fn write_offset(f: &mut impl Write, offset: &Duration) -> fmt::Result {
     // An offset goes on behind its first operand only if that is in parentheses.
     let is_chain = matches!(
         offset.expr.as_deref(),
-        Some(DurationExpr::Binary { op, .. }) if !matches!(op, DurationOp::MinOf | DurationOp::MaxOf)
+        Some(DurationExpr::Binary { op, .. })
+            if !matches!(op, DurationOp::MinOf | DurationOp::MaxOf)
     );
     if is_chain && !text.starts_with('(') {
         write!(f, " offset ({text})")

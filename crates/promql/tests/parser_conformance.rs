@@ -1,3 +1,4 @@
+// tidy: table
 //! The parser against Prometheus' own cases, where the folder that holds them is there, and against
 //! ours.
 

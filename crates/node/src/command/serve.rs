@@ -120,9 +120,7 @@ fn greeting(config: &Config, address: SocketAddr) -> String {
     line("To have a Prometheus write to it, paste this into its prometheus.yml:\n");
     line("remote_write:");
     line(&format!("  - url: {url}/api/v1/write"));
-    line("    protobuf_message: io.prometheus.write.v2.Request");
     line("    send_exemplars: true");
-    line("    send_native_histograms: true");
     if let Some(path) = &config.auth.token_file {
         line("    authorization:");
         line(&format!("      credentials: <a line of {}>", path.display()));

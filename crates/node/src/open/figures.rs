@@ -64,7 +64,7 @@ static FAMILIES: &[Family] = &[
     Family::gauge(
         "rangekeeper_retention_held",
         &[],
-        "1 while nothing is deleted because time went forward too fast; admin confirm-clock ends it.",
+        "1 while nothing is deleted because time went forward too fast, until it is confirmed.",
     ),
     Family::gauge("rangekeeper_disk_free_bytes", &[], "Free bytes on the data folder's disk."),
     Family::counter(

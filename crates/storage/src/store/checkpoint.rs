@@ -9,7 +9,7 @@ use rangekeeper_model::{Day, Labels, SeriesId, TenantId};
 use super::engine::Engine;
 use crate::db::{self, Batch, DbError, MetadataEntry, Registration};
 use crate::head::stripe::{Fill, Taken};
-use crate::log::Position;
+use crate::log::{Durability, Position, Ticket};
 
 /// Name of the note that keeps the time of the newest sample: what retention calls *now* is never
 /// later.
@@ -77,6 +77,18 @@ impl Engine {
             batch.metadata(&family.tenant, &family.family, &entry);
         }
         batch.checkpoint(stripe_number(stripe), taken.watermark.0);
+        self.claim(batch)
+    }
+
+    /// Writes a batch that claims log positions. No power cut may leave the claim without the
+    /// records: where the log is not synced anyway, it is now.
+    fn claim(&self, batch: Batch<'_>) -> Result<(), DbError> {
+        if self.options.durability == Durability::Flush
+            && let Err(error) = self.log().sync().and_then(Ticket::wait)
+        {
+            tracing::warn!(%error, "the log could not be synced before a checkpoint");
+            return Err(DbError::Busy { operation: "sync the log before a checkpoint" });
+        }
         self.db.write(batch)
     }
 
@@ -153,7 +165,7 @@ impl Engine {
         if advanced.is_empty() {
             return Ok(());
         }
-        self.db.write(batch)?;
+        self.claim(batch)?;
         for (stripe, watermark) in advanced {
             self.checkpoints[stripe].store(watermark, Ordering::Release);
         }
