@@ -1,7 +1,9 @@
-//! What the database costs for a trace of real scrapes: CPU of merging and sealing, bytes of all files, times of reads.
+//! What the database costs for a trace of real scrapes: CPU of merging and sealing, bytes of all
+//! files, times of reads.
 //!
-//! `cargo run --release -p rangekeeper-storage --example sealing -- TRACE FOLDER HOSTS TICKS`, with a trace of lines
-//! `name{label="value",…}`, tab, values; every host gets the same values, each from another tick on.
+//! `cargo run --release -p rangekeeper-storage --example sealing -- TRACE FOLDER HOSTS TICKS`, with
+//! a trace of lines `name{label="value",…}`, tab, values; every host gets the same values, each
+//! from another tick on.
 
 #![allow(
     clippy::cast_possible_wrap,
@@ -210,7 +212,8 @@ fn reads(db: &Db, tenant: &TenantId, day: Day) {
     }
 }
 
-/// CPU time of this thread between two calls, in milliseconds: on a busy machine the only steady figure.
+/// CPU time of this thread between two calls, in milliseconds: on a busy machine the only steady
+/// figure.
 struct Lap(f64);
 
 impl Lap {

@@ -2,11 +2,13 @@
 //!
 //! Everything that knows RocksDB is below this module and `seal`. Rules that hold throughout:
 //!
-//! - Writes never wait for RocksDB (`no_slowdown`): they fail as [`DbError::Busy`] and write nothing.
-//! - After any other failed write or sync the database is *poisoned*: it is read, but never written again; its owner
-//!   closes and opens it.
-//! - Damage never becomes data: a failed checksum is an error that names the file and is noted beside the database;
-//!   the next open sets the file aside, saves what of it can be read, and records the range (see `heal`).
+//! - Writes never wait for RocksDB (`no_slowdown`): they fail as [`DbError::Busy`] and write
+//!   nothing.
+//! - After any other failed write or sync the database is *poisoned*: it is read, but never written
+//!   again; its owner closes and opens it.
+//! - Damage never becomes data: a failed checksum is an error that names the file and is noted
+//!   beside the database; the next open sets the file aside, saves what of it can be read, and
+//!   records the range (see `heal`).
 //! - What lies below the floor is not there, on disk or not.
 
 mod batch;
@@ -81,7 +83,8 @@ pub struct Db {
     identity: Identity,
     clock: Clock,
     floor: AtomicU32,
-    /// Writers hold it shared; whoever raises the floor takes it alone once, so that nobody is still writing below it.
+    /// Writers hold it shared; whoever raises the floor takes it alone once, so that nobody is
+    /// still writing below it.
     writers: RwLock<()>,
     poison: OnceLock<String>,
     days: DayIndexes,
@@ -126,8 +129,9 @@ impl Db {
         Batch::new(self)
     }
 
-    /// Writes a batch, at once or not at all. Visible when it returns; durable after [`Db::sync_wal`].
-    /// Who merges chunks holds the shards' locks ([`Db::shard_guards`]) from before this call.
+    /// Writes a batch, at once or not at all. Visible when it returns; durable after
+    /// [`Db::sync_wal`]. Who merges chunks holds the shards' locks ([`Db::shard_guards`]) from
+    /// before this call.
     pub fn write(&self, mut batch: Batch<'_>) -> Result<(), DbError> {
         let _writing = self.writers.read();
         let rocks = std::mem::take(&mut batch.rocks);
@@ -157,7 +161,8 @@ impl Db {
         self.rocks.flush_cfs_opt(&families, &options).map_err(|e| self.write_failed("flush", e))
     }
 
-    /// Fails where RocksDB's background work did: a compaction says nothing of how it went, but the next write does.
+    /// Fails where RocksDB's background work did: a compaction says nothing of how it went, but the
+    /// next write does.
     pub(crate) fn check_background(&self) -> Result<(), DbError> {
         let mut batch = WriteBatch::default();
         batch.put(meta::BOOT, self.identity.boot.to_le_bytes());

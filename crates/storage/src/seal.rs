@@ -1,9 +1,10 @@
 //! Sealing: what merges have left in many frames becomes one, encoded as well as can be.
 //!
-//! Neither the merge operator nor a compaction filter could do it: a filter never sees the result of merges, and an
-//! operator that decodes can fail. So it is a job: per shard, a few hundred series at a time, with the shard's lock held
-//! alone, so that no merge lands between the read and the put. A window is sealed once; what comes later lies beside
-//! it until the day's last sealing, which also encodes the day's windows together where that is smaller.
+//! Neither the merge operator nor a compaction filter could do it: a filter never sees the result
+//! of merges, and an operator that decodes can fail. So it is a job: per shard, a few hundred
+//! series at a time, with the shard's lock held alone, so that no merge lands between the read and
+//! the put. A window is sealed once; what comes later lies beside it until the day's last sealing,
+//! which also encodes the day's windows together where that is smaller.
 //!
 //! What is sealed is not logged: should it be lost in a crash, what it was made of is still there.
 
@@ -53,8 +54,8 @@ impl Db {
         }
     }
 
-    /// Seals everything, also windows that are still being written, and compacts all of the database. When it
-    /// returns, the files are as small as they get.
+    /// Seals everything, also windows that are still being written, and compacts all of the
+    /// database. When it returns, the files are as small as they get.
     pub fn seal_all_now(&self, stop: Stop<'_>) -> Result<Sealed, DbError> {
         let mut total = Sealed::default();
         for day in self.sealing.open_days() {
@@ -128,7 +129,8 @@ impl Db {
         })
     }
 
-    /// Rewrites a day's files once it is sealed for the last time: what sealing replaced goes, and postings unite.
+    /// Rewrites a day's files once it is sealed for the last time: what sealing replaced goes, and
+    /// postings unite.
     fn compact_day(&self, day: Day) -> Result<(), DbError> {
         let (from, to) = day_bounds(day);
         for family in Family::OF_DAYS {

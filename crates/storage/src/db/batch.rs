@@ -21,8 +21,8 @@ pub struct Exemplar<'a> {
     pub labels: &'a [u8],
 }
 
-/// Collects what [`Db::write`] then writes at once. What lies below the floor is left out. Dropped unwritten, it
-/// writes nothing and gives back what [`Db::register`] reserved.
+/// Collects what [`Db::write`] then writes at once. What lies below the floor is left out. Dropped
+/// unwritten, it writes nothing and gives back what [`Db::register`] reserved.
 pub struct Batch<'db> {
     pub(super) db: &'db Db,
     pub(super) rocks: WriteBatch,
@@ -48,7 +48,8 @@ impl<'db> Batch<'db> {
         self.rocks.merge_cf(family, keys::chunk(day, id, window), value);
     }
 
-    /// Notes that everything of `stripe` up to log position `position` is in the database once this batch is.
+    /// Notes that everything of `stripe` up to log position `position` is in the database once this
+    /// batch is.
     pub fn checkpoint(&mut self, stripe: u16, position: u64) {
         let family = self.db.family(Family::Meta);
         self.rocks.put_cf(family, meta::checkpoint(stripe), position.to_le_bytes());

@@ -1,11 +1,12 @@
 //! What is known to be damaged.
 //!
-//! Found damage is noted at once in a file of its own beside the database, because a database that met damage in a
-//! compaction takes no writes any more: one line a file, `file number · tab · day or - · tab · RocksDB's words`. The
-//! next open sets those files aside (see `heal`) and turns the lines into records of `meta`:
+//! Found damage is noted at once in a file of its own beside the database, because a database that
+//! met damage in a compaction takes no writes any more: one line a file, `file number · tab · day
+//! or - · tab · RocksDB's words`. The next open sets those files aside (see `heal`) and turns the
+//! lines into records of `meta`:
 //!
 //! ```text
-//! damaged/<u64>  →  day u32 (all ones: none) · family u8 · from: u32, key · to: u32, key · detail: text
+//! damaged/<number of the file u64>  →  family u8 · from: u32, key · to: u32, key · detail: text
 //! ```
 
 use std::collections::BTreeMap;

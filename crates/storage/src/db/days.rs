@@ -1,5 +1,5 @@
-//! What is kept in memory of each day's index: the next number to give, numbers that are being given, and the series
-//! of each number while there is room for that.
+//! What is kept in memory of each day's index: the next number to give, numbers that are being
+//! given, and the series of each number while there is room for that.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rangekeeper_model::{Day, SeriesId};
 
-/// Stands for a number that no series has: given, but never written. No series has the id of zeros alone, short of a
-/// collision of 128 bits.
+/// Stands for a number that no series has: given, but never written. No series has the id of zeros
+/// alone, short of a collision of 128 bits.
 pub(super) const NOBODY: SeriesId = SeriesId([0; SeriesId::BYTES]);
 
 /// One day's index in memory. Its lock is what orders the giving of numbers.
@@ -18,7 +18,8 @@ pub(super) const NOBODY: SeriesId = SeriesId([0; SeriesId::BYTES]);
 pub(super) struct DayIndex {
     /// The next number to give; `None` until it was looked up.
     pub(super) next: Option<u32>,
-    /// Series whose number is in a batch that is not written yet, with how many such batches there are.
+    /// Series whose number is in a batch that is not written yet, with how many such batches there
+    /// are.
     pub(super) pending: HashMap<SeriesId, (u32, u32)>,
     /// The series of each number; `None` while it is not loaded.
     pub(super) ids: Option<Vec<SeriesId>>,
@@ -94,8 +95,8 @@ impl DayIndexes {
         forget(&mut self.index(day).write(), given);
     }
 
-    /// Gives back memory: the vectors of the days that were not used for longest, until the budget holds. Days in the
-    /// hands of others are left.
+    /// Gives back memory: the vectors of the days that were not used for longest, until the budget
+    /// holds. Days in the hands of others are left.
     pub(super) fn shrink(&self) {
         let days = self.days.lock();
         let mut by_use: Vec<_> = days.values().collect();

@@ -14,7 +14,8 @@ pub enum DbError {
         /// What was tried.
         operation: &'static str,
     },
-    /// An earlier write or sync failed; this database is not written any more and has to be opened again.
+    /// An earlier write or sync failed; this database is not written any more and has to be opened
+    /// again.
     #[error("failed to {operation}: the database has to be opened again, because {cause}")]
     Poisoned {
         /// What was tried.
@@ -22,8 +23,9 @@ pub enum DbError {
         /// The failure that came first.
         cause: String,
     },
-    /// Bytes on disk are not what was written. What is damaged is noted; everything else stays usable.
-    #[error("failed to {operation}: {} is damaged ({detail})", damage_subject(file.as_deref(), *day))]
+    /// Bytes on disk are not what was written. What is damaged is noted; everything else stays
+    /// usable.
+    #[error("failed to {operation}: {} is damaged ({detail})", subject(file.as_deref(), *day))]
     Damaged {
         /// What was tried.
         operation: &'static str,
@@ -79,7 +81,11 @@ impl DbError {
     }
 }
 
-fn damage_subject(file: Option<&str>, day: Option<Day>) -> String {
+fn at_offset(offset: Option<u64>) -> String {
+    offset.map(|at| format!(" at offset {at}")).unwrap_or_default()
+}
+
+fn subject(file: Option<&str>, day: Option<Day>) -> String {
     match (file, day) {
         (Some(file), Some(day)) => format!("file {file} of day {day}"),
         (Some(file), None) => format!("file {file}"),
@@ -113,7 +119,11 @@ pub enum OpenError {
         supported: u32,
     },
     /// The caller's number of shards is not the store's.
-    #[error("failed to open the store: it was created with {found} shards, not {given}", found = found.count(), given = given.count())]
+    #[error(
+        "failed to open the store: it was created with {} shards, not {}",
+        found.count(),
+        given.count()
+    )]
     OtherShards {
         /// On disk.
         found: ShardCount,
@@ -145,7 +155,7 @@ pub enum OpenError {
         record: &'static str,
     },
     /// A file is damaged and nothing was changed.
-    #[error("failed to open the store: {file} is damaged{}: {detail}", offset.map(|at| format!(" at offset {at}")).unwrap_or_default())]
+    #[error("failed to open the store: {file} is damaged{}: {detail}", at_offset(*offset))]
     Damaged {
         /// The file's name within the folder.
         file: String,

@@ -17,8 +17,8 @@ pub struct StoredExemplar {
 }
 
 impl Db {
-    /// Calls `each` with the exemplars of a series in `range` that lie in `day`, rising in time. Ends early when
-    /// `each` returns `false`.
+    /// Calls `each` with the exemplars of a series in `range` that lie in `day`, rising in time.
+    /// Ends early when `each` returns `false`.
     pub fn read_exemplars(
         &self,
         day: Day,

@@ -1,4 +1,5 @@
-//! What other nodes need of a shard: its chunks in the order of keys, and a way in for theirs; and a copy of it all.
+//! What other nodes need of a shard: its chunks in the order of keys, and a way in for theirs; and
+//! a copy of it all.
 
 use std::path::Path;
 
@@ -27,8 +28,8 @@ pub struct Entry {
     pub value: Vec<u8>,
 }
 
-/// The chunks of a shard and day, in the order of keys. Nothing is pinned beyond this iterator's own life: what is
-/// merged meanwhile may or may not be seen.
+/// The chunks of a shard and day, in the order of keys. Nothing is pinned beyond this iterator's
+/// own life: what is merged meanwhile may or may not be seen.
 pub struct Exported<'db> {
     db: &'db Db,
     day: Day,
@@ -57,8 +58,8 @@ impl Db {
         Exported { db: self, day, chunks, series, current: None, failed }
     }
 
-    /// Merges entries under `day` and registers their series; durable when it returns. The caller's entries are of
-    /// one shard or of neighbouring ones.
+    /// Merges entries under `day` and registers their series; durable when it returns. The caller's
+    /// entries are of one shard or of neighbouring ones.
     pub fn import(&self, day: Day, entries: &[Entry]) -> Result<(), DbError> {
         let (Some(first), Some(last)) =
             (entries.iter().map(|e| e.id).min(), entries.iter().map(|e| e.id).max())
@@ -85,8 +86,8 @@ impl Db {
         self.sync_wal()
     }
 
-    /// Writes a copy that opens as a database into `folder`, which must not exist. Table files are linked where the
-    /// file system allows; memtables are flushed first.
+    /// Writes a copy that opens as a database into `folder`, which must not exist. Table files are
+    /// linked where the file system allows; memtables are flushed first.
     pub fn snapshot(&self, folder: &Path) -> Result<(), DbError> {
         let checkpoint = Checkpoint::new(self.rocks());
         checkpoint

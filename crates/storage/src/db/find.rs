@@ -1,8 +1,9 @@
 //! Finding series: matchers to numbers.
 //!
-//! A label that is absent has the empty value. So a matcher that the empty value passes cannot be answered by uniting
-//! postings; what it refuses is taken away instead. Matchers go from the cheapest to the dearest, and one that would
-//! have to look at many values is answered from the labels of the few series that the others left.
+//! A label that is absent has the empty value. So a matcher that the empty value passes cannot be
+//! answered by uniting postings; what it refuses is taken away instead. Matchers go from the
+//! cheapest to the dearest, and one that would have to look at many values is answered from the
+//! labels of the few series that the others left.
 
 use rangekeeper_model::{Day, MatchOp, Matcher, TenantId};
 use roaring::{MultiOps, RoaringBitmap};
@@ -14,8 +15,8 @@ use super::{Db, DbError, postings};
 
 const OPERATION: &str = "find series";
 
-/// Values of a label to look at before reading the labels of the candidates is cheaper: so many a candidate, and
-/// so many in any case.
+/// Values of a label to look at before reading the labels of the candidates is cheaper: so many a
+/// candidate, and so many in any case.
 const VALUES_A_CANDIDATE: u64 = 4;
 const VALUES_FREE: u64 = 256;
 /// Values looked at between two looks at [`Stop`].
@@ -53,7 +54,8 @@ impl<'m> Step<'m> {
         Self { matcher, effect, chosen_pass, candidates }
     }
 
-    /// Rank by expected cost, cheapest first. Keeping comes before taking away: it makes what is left small.
+    /// Rank by expected cost, cheapest first. Keeping comes before taking away: it makes what is
+    /// left small.
     fn cost(&self) -> (u8, usize) {
         match (&self.candidates, self.effect) {
             (Candidates::Among(texts), Effect::Keep) => (0, texts.len()),
@@ -84,7 +86,8 @@ impl<'m> Step<'m> {
 }
 
 impl Db {
-    /// The numbers of the series of `tenant` under `day` that pass all `matchers`; without matchers, all of them.
+    /// The numbers of the series of `tenant` under `day` that pass all `matchers`; without
+    /// matchers, all of them.
     pub fn find(
         &self,
         tenant: &TenantId,
@@ -161,7 +164,8 @@ impl Search<'_> {
         }
     }
 
-    /// The numbers with the values that `step` chooses; `None` when more than `budget` values had to be looked at.
+    /// The numbers with the values that `step` chooses; `None` when more than `budget` values had
+    /// to be looked at.
     fn chosen(&self, step: &Step<'_>, budget: u64) -> Result<Option<RoaringBitmap>, DbError> {
         let label = keys::postings_label(self.prefix, step.matcher.name());
         match &step.candidates {

@@ -1,10 +1,11 @@
 //! Setting damaged table files aside, before the database is opened.
 //!
-//! RocksDB reads around a damaged block, but a compaction that meets one fails, and with it every write from then on,
-//! again after each open. So the file has to go: what of its range can still be read is written once more (a union
-//! for the families that merge; for the others the same rows again), the range is recorded as damaged, and the file is
-//! taken out of the manifest by one appended edit. All of it can be repeated after a crash at any point: the notes that
-//! name the file go last.
+//! RocksDB reads around a damaged block, but a compaction that meets one fails, and with it every
+//! write from then on, again after each open. So the file has to go: what of its range can still be
+//! read is written once more (a union for the families that merge; for the others the same rows
+//! again), the range is recorded as damaged, and the file is taken out of the manifest by one
+//! appended edit. All of it can be repeated after a crash at any point: the notes that name the
+//! file go last.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -80,8 +81,8 @@ pub(super) fn find_unreadable(
         .into_iter()
         .filter_map(|file| damage::number_of_table(file.name.trim_start_matches('/')))
         .collect();
-    // Another database is asked to take each file in. It opens the file, which is what this is about, and then refuses
-    // it, because no writer for other databases made it.
+    // Another database is asked to take each file in. It opens the file, which is what this is
+    // about, and then refuses it, because no writer for other databases made it.
     let probe = folder.join("probe");
     let mut options = rocksdb::Options::default();
     options.create_if_missing(true);
@@ -98,7 +99,8 @@ pub(super) fn find_unreadable(
     found
 }
 
-/// Whether an open failed because of these tables: RocksDB names one, or blames a manifest that is whole.
+/// Whether an open failed because of these tables: RocksDB names one, or blames a manifest that is
+/// whole.
 fn is_about(known: &[(LiveFile, &Note)], folder: &Path, error: &rocksdb::Error) -> bool {
     let Some(name) = damage::file_in(error.as_ref()) else { return false };
     if error.kind() != ErrorKind::Corruption {
@@ -198,8 +200,9 @@ fn read_around_damage(
     }
 }
 
-/// The first key behind `base` from which on reading works again; damage begins right behind `base`. The unreadable
-/// keys are one run, so doubling steps find its far side and halving ones its edge.
+/// The first key behind `base` from which on reading works again; damage begins right behind
+/// `base`. The unreadable keys are one run, so doubling steps find its far side and halving ones
+/// its edge.
 fn next_readable(base: &[u8], readable: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let bits = SEARCHED_KEY_BYTES * 8;
     let mut low = padded(base);

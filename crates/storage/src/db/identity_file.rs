@@ -1,5 +1,6 @@
-//! What the store is and what it dropped, once more, in a small file beside the database: of all records of `meta`
-//! these two cannot be made again, and a damaged table must not cost the store its identity or bring back expired days.
+//! What the store is and what it dropped, once more, in a small file beside the database: of all
+//! records of `meta` these two cannot be made again, and a damaged table must not cost the store
+//! its identity or bring back expired days.
 //!
 //! ```text
 //! ┌────────────────┬────────────┬──────────┬────────────────┬────────────┬───────────┬─────────────┐

@@ -1,8 +1,9 @@
-//! The storage format: column families, keys and the small values. Numbers are big-endian in keys, so that the order
-//! of bytes is the order of meaning, and little-endian in values.
+//! The storage format: column families, keys and the small values. Numbers are big-endian in keys,
+//! so that the order of bytes is the order of meaning, and little-endian in values.
 //!
-//! The day is the first part of every key that grows with time: a day holds its own index, expires as a whole, and
-//! its files are not rewritten for the sake of later days. [`FORMAT_VERSION`] counts changes of anything said here.
+//! The day is the first part of every key that grows with time: a day holds its own index, expires
+//! as a whole, and its files are not rewritten for the sake of later days. [`FORMAT_VERSION`]
+//! counts changes of anything said here.
 //!
 //! ```text
 //! chunks      ┌─────────┬─────────────┬───────────┐   window: 0 to 11, or 12 = the whole day in one chunk
@@ -28,10 +29,10 @@
 //! meta        text keys, see `meta`
 //! ```
 //!
-//! In `postings` and `metadata` a zero byte inside of a tenant or name is written `00 ff`; `00 01` ends the part. So
-//! keys sort as the tuple of their parts does, no part can run into the next, and the keys of all values that begin
-//! with some text are neighbours. The last part needs no end and is not escaped. The empty label name with the empty
-//! value holds all series of the tenant.
+//! In `postings` and `metadata` a zero byte inside of a tenant or name is written `00 ff`; `00 01`
+//! ends the part. So keys sort as the tuple of their parts does, no part can run into the next, and
+//! the keys of all values that begin with some text are neighbours. The last part needs no end and
+//! is not escaped. The empty label name with the empty value holds all series of the tenant.
 
 use rangekeeper_model::{Day, SeriesId, ShardId, TenantId, WINDOWS_A_DAY, WindowInDay};
 
@@ -41,7 +42,8 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The window number under which a day's windows lie once they are encoded together.
 pub const WHOLE_DAY: WindowInDay = WindowInDay(WINDOWS_A_DAY);
 
-/// A column family. The number is its id in RocksDB's manifest: families are created in this order and never dropped.
+/// A column family. The number is its id in RocksDB's manifest: families are created in this order
+/// and never dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Meta = 0,
@@ -116,7 +118,8 @@ pub(crate) fn day_bounds(day: Day) -> (Vec<u8>, Vec<u8>) {
     (day_prefix(day).to_vec(), day_end(day))
 }
 
-/// The first key of `shard` under `day` and the first behind it, in the families whose keys go on with the series.
+/// The first key of `shard` under `day` and the first behind it, in the families whose keys go on
+/// with the series.
 pub(crate) fn shard_bounds(day: Day, shard: ShardId) -> (Vec<u8>, Vec<u8>) {
     let start = |shard: u16| [day_prefix(day).as_slice(), &shard.to_be_bytes()].concat();
     let end = shard.0.checked_add(1).map_or_else(|| day_end(day), start);

@@ -1,8 +1,9 @@
-//! The framing of RocksDB's log files, which its manifest has too: read to say where one is damaged, and to take one
-//! table file out of the manifest.
+//! The framing of RocksDB's log files, which its manifest has too: read to say where one is
+//! damaged, and to take one table file out of the manifest.
 //!
-//! A file is a row of blocks of 32 KiB. A record begins anywhere in a block; where fewer than seven bytes are left,
-//! they are zero. A payload that does not fit is cut into records of the types first, middle and last.
+//! A file is a row of blocks of 32 KiB. A record begins anywhere in a block; where fewer than seven
+//! bytes are left, they are zero. A payload that does not fit is cut into records of the types
+//! first, middle and last.
 //!
 //! ```text
 //! ┌────────────────────────────────────────┬────────────┬─────────┬─────────┐
@@ -15,8 +16,8 @@ const HEADER_BYTES: usize = 7;
 const FULL: u8 = 1;
 const LAST_KNOWN_TYPE: u8 = 4;
 
-/// The offset of the first record that is not whole. Records of types that have a longer header are passed over
-/// unchecked.
+/// The offset of the first record that is not whole. Records of types that have a longer header are
+/// passed over unchecked.
 pub(super) fn first_damage(file: &[u8]) -> Option<u64> {
     let mut at = 0;
     while at < file.len() {
@@ -45,7 +46,8 @@ fn record(file: &[u8], at: usize) -> Option<(&[u8], u8, u32)> {
     Some((payload, *kind, u32::from_le_bytes(*crc)))
 }
 
-/// The bytes that append `payload` as one record to a file of `length` bytes; `payload` fits a block.
+/// The bytes that append `payload` as one record to a file of `length` bytes; `payload` fits a
+/// block.
 pub(super) fn append(length: usize, payload: &[u8]) -> Vec<u8> {
     assert!(HEADER_BYTES + payload.len() <= BLOCK_BYTES, "one record, one block");
     let left = BLOCK_BYTES - length % BLOCK_BYTES;

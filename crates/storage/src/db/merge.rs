@@ -1,7 +1,7 @@
 //! RocksDB's merge operators: unions, full and partial alike.
 //!
-//! An operator that fails refuses writes to every family, again after every reopen, and one that panics aborts the
-//! process: so these do neither, whatever bytes they are given.
+//! An operator that fails refuses writes to every family, again after every reopen, and one that
+//! panics aborts the process: so these do neither, whatever bytes they are given.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -34,8 +34,8 @@ fn install_union(options: &mut Options, name: &str, unite: fn(&[&[u8]]) -> Vec<u
     options.set_merge_operator(name, merge, merge);
 }
 
-/// Should a union panic, the values are kept one behind the other: none is lost, and readers will report what they
-/// cannot read.
+/// Should a union panic, the values are kept one behind the other: none is lost, and readers will
+/// report what they cannot read.
 fn never_fails(values: &[&[u8]], unite: fn(&[&[u8]]) -> Vec<u8>) -> Vec<u8> {
     catch_unwind(AssertUnwindSafe(|| unite(values))).unwrap_or_else(|_| values.concat())
 }

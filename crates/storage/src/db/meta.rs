@@ -82,8 +82,8 @@ pub(super) struct Opened {
     pub(super) floor: Day,
 }
 
-/// Reads or, in an empty folder, writes what the store is; counts the boot. Synced when it returns. What `meta` lost
-/// comes from the file beside it.
+/// Reads or, in an empty folder, writes what the store is; counts the boot. Synced when it returns.
+/// What `meta` lost comes from the file beside it.
 pub(super) fn identify(
     rocks: &rocksdb::DB,
     folder: &Path,
@@ -176,7 +176,8 @@ fn decode_identity(value: &[u8]) -> Result<Identity, OpenError> {
 }
 
 impl Db {
-    /// The log position up to which everything of `stripe` is in the database; `None` where none was ever noted.
+    /// The log position up to which everything of `stripe` is in the database; `None` where none
+    /// was ever noted.
     pub fn checkpoint(&self, stripe: u16) -> Result<Option<u64>, DbError> {
         Ok(self.read_meta(&checkpoint(stripe))?.as_deref().and_then(u64_of))
     }

@@ -1,4 +1,5 @@
-//! What senders say of metric families: a set of statements per family, with the day each was last made.
+//! What senders say of metric families: a set of statements per family, with the day each was last
+//! made.
 //!
 //! ```text
 //! ┌──────────┬────────────┬──────────────────┬──────────────────┬──────────────────┐
@@ -131,8 +132,8 @@ fn append_text(value: &mut Vec<u8>, text: &[u8]) {
 }
 
 impl Db {
-    /// Calls `each` with the families of `tenant` and what was said of them since the floor, sorted by family; only
-    /// with `family`, where it is given. Ends when `each` returns `false`.
+    /// Calls `each` with the families of `tenant` and what was said of them since the floor, sorted
+    /// by family; only with `family`, where it is given. Ends when `each` returns `false`.
     pub fn read_metadata(
         &self,
         tenant: &TenantId,
@@ -169,8 +170,8 @@ impl Db {
         iterator.status().map_err(|e| self.read_failed("read metadata", None, e))
     }
 
-    /// Forgets statements that nobody made since the floor. The caller keeps writers out: a merge between the read
-    /// and the put would be lost.
+    /// Forgets statements that nobody made since the floor. The caller keeps writers out: a merge
+    /// between the read and the put would be lost.
     pub(super) fn expire_metadata(&self) -> Result<(), DbError> {
         let floor = self.floor();
         let mut batch = WriteBatch::default();

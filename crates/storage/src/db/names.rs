@@ -36,8 +36,8 @@ pub struct Cardinality {
 }
 
 impl Db {
-    /// Names of the labels of the series that pass `matchers` in any of `days`, sorted; at most the first
-    /// `limit + 1`, so that the caller sees that there are more.
+    /// Names of the labels of the series that pass `matchers` in any of `days`, sorted; at most the
+    /// first `limit + 1`, so that the caller sees that there are more.
     pub fn label_names(
         &self,
         tenant: &TenantId,
@@ -65,8 +65,8 @@ impl Db {
         Ok(first(names, limit))
     }
 
-    /// Values of label `name` of the series that pass `matchers` in any of `days`, sorted; at most the first
-    /// `limit + 1`.
+    /// Values of label `name` of the series that pass `matchers` in any of `days`, sorted; at most
+    /// the first `limit + 1`.
     pub fn label_values(
         &self,
         tenant: &TenantId,
@@ -115,8 +115,8 @@ impl Db {
         })
     }
 
-    /// How many series `tenant` has under `day`, and of what; each list cut to its `limit` greatest. Walks all
-    /// postings of the tenant in the day.
+    /// How many series `tenant` has under `day`, and of what; each list cut to its `limit`
+    /// greatest. Walks all postings of the tenant in the day.
     pub fn cardinality(
         &self,
         tenant: &TenantId,

@@ -23,13 +23,14 @@ use crate::seal::SealStates;
 const MAX_SET_ASIDE: usize = 1_000;
 
 impl Db {
-    /// Opens the database in `folder`, or creates it there. Table files that are found damaged are set aside first:
-    /// what can be read of them is kept, and the rest is recorded as damaged. Any other damage refuses to open and
-    /// changes nothing. Expired data is dropped again.
+    /// Opens the database in `folder`, or creates it there. Table files that are found damaged are
+    /// set aside first: what can be read of them is kept, and the rest is recorded as damaged. Any
+    /// other damage refuses to open and changes nothing. Expired data is dropped again.
     #[expect(clippy::needless_pass_by_value, reason = "callers make them for this call")]
     pub fn open(folder: &Path, options: DbOptions, with: &CreateWith) -> Result<Self, OpenError> {
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
-        // Before RocksDB sees the folder: a newer format may have families that this build does not know.
+        // Before RocksDB sees the folder: a newer format may have families that this build does not
+        // know.
         if let Some(file) = IdentityFile::read(folder)?
             && file.format > FORMAT_VERSION
         {
@@ -108,7 +109,8 @@ fn damaged_tables(
     let named = damage::file_in(detail).as_deref().and_then(damage::number_of_table);
     match named {
         Some(number) => Ok(vec![(number, detail.to_owned())]),
-        // RocksDB blames the manifest also for tables that the manifest names and that cannot be opened.
+        // RocksDB blames the manifest also for tables that the manifest names and that cannot be
+        // opened.
         None => heal::find_unreadable(folder, &Shared::new(options)),
     }
 }

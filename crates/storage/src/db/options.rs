@@ -70,8 +70,8 @@ pub struct CreateWith {
     pub expect_shards: Option<ShardCount>,
 }
 
-/// Raw bytes of a memtable of `chunks`: a checkpoint of a stripe or two. Small, so that memory stays small; large
-/// enough that the files of level 0 are worth their number.
+/// Raw bytes of a memtable of `chunks`: a checkpoint of a stripe or two. Small, so that memory
+/// stays small; large enough that the files of level 0 are worth their number.
 const CHUNKS_BUFFER_BYTES: usize = 16 << 20;
 const INDEX_BUFFER_BYTES: usize = 8 << 20;
 const SMALL_BUFFER_BYTES: usize = 1 << 20;
@@ -85,9 +85,10 @@ const WAL_BYTES: u64 = 64 << 20;
 const BLOOM_BITS: f64 = 10.0;
 /// Neighbouring numbers differ in their last byte; a restart costs a whole key.
 const NUMBERS_RESTART_INTERVAL: i32 = 64;
-/// Each table of `chunks` and `series` at the bottom has a dictionary of its own: what the series of a metric have in
-/// common lies farther apart than a block. Of 100,140 real series with 240 samples each it makes 67 bytes of 82 a chunk
-/// and 38 of 48 a series, and costs 13 ns a sample, once.
+/// Each table of `chunks` and `series` at the bottom has a dictionary of its own: what the series
+/// of a metric have in common lies farther apart than a block. Of 100,140 real series with 240
+/// samples each it makes 67 bytes of 82 a chunk and 38 of 48 a series, and costs 13 ns a sample,
+/// once.
 const DICTIONARY_BYTES: i32 = 64 << 10;
 const DICTIONARY_TRAINING_BYTES: i32 = 1600 << 10;
 
@@ -102,7 +103,8 @@ impl Shared {
     pub(super) fn new(options: &DbOptions) -> Self {
         let mut lru = LruCacheOptions::default();
         lru.set_capacity(options.memory_bytes);
-        // Few cache shards: with many, one index block can be larger than its shard of a small cache.
+        // Few cache shards: with many, one index block can be larger than its shard of a small
+        // cache.
         lru.set_num_shard_bits(2);
         let cache = Cache::new_lru_cache_opts(&lru);
         let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
@@ -193,7 +195,8 @@ fn database(settings: &DbOptions, buffers: &WriteBufferManager) -> Options {
         options.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
         options.set_track_and_verify_wals_in_manifest(false);
     }
-    // The manifest is rolled at open and grows by a line a flush; RocksDB preallocates 4 MiB of it by default.
+    // The manifest is rolled at open and grows by a line a flush; RocksDB preallocates 4 MiB of it
+    // by default.
     options.set_manifest_preallocation_size(64 << 10);
     options.set_max_manifest_file_size(4 << 20);
     options.set_keep_log_file_num(3);

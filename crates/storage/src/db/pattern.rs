@@ -1,4 +1,5 @@
-//! What a regular expression says about the texts that match it, so that few values have to be tried.
+//! What a regular expression says about the texts that match it, so that few values have to be
+//! tried.
 
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 

@@ -8,7 +8,8 @@ use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions};
 use super::keys::{self, Family, WHOLE_DAY};
 use super::{Db, DbError};
 
-/// Asked now and then by long reads: whether to stop, because a deadline passed or nobody waits any more.
+/// Asked now and then by long reads: whether to stop, because a deadline passed or nobody waits any
+/// more.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// A [`Stop`] that never stops.
@@ -38,7 +39,8 @@ impl Windows {
     /// All windows of a day.
     pub const ALL: Self = Self { first: WindowInDay(0), last: WindowInDay(WINDOWS_A_DAY - 1) };
 
-    /// The windows of `day` from `first` to `last`, both included; `None` where none of them is the day's.
+    /// The windows of `day` from `first` to `last`, both included; `None` where none of them is the
+    /// day's.
     pub fn of_day(day: Day, first: Window, last: Window) -> Option<Self> {
         let first = first.max(Window::new(day, Self::ALL.first));
         let last = last.min(Window::new(day, Self::ALL.last));
@@ -51,7 +53,8 @@ impl Windows {
 }
 
 impl Db {
-    /// An iterator over `family` that ends before `end`. A scan reads ahead and leaves the block cache as it is.
+    /// An iterator over `family` that ends before `end`. A scan reads ahead and leaves the block
+    /// cache as it is.
     pub(crate) fn iterator(
         &self,
         family: Family,
@@ -73,9 +76,10 @@ impl Db {
         self.iterator(family, keys::day_end(day), false)
     }
 
-    /// Calls `each` with every chunk value that `ids` (sorted) have in `windows` of `day`, in the order of series and
-    /// windows, and with the place of its series in `ids`. A chunk of the whole day, window number 12, comes whatever the windows; a window's own chunk may
-    /// stand beside it with what came later. Ends early when `each` returns `false`.
+    /// Calls `each` with every chunk value that `ids` (sorted) have in `windows` of `day`, in the
+    /// order of series and windows, and with the place of its series in `ids`. A chunk of the whole
+    /// day, window number 12, comes whatever the windows; a window's own chunk may stand beside it
+    /// with what came later. Ends early when `each` returns `false`.
     pub fn read_chunks(
         &self,
         day: Day,
@@ -138,8 +142,8 @@ pub(super) fn present_days(rocks: &DB) -> Result<BTreeSet<Day>, rocksdb::Error> 
     Ok(days)
 }
 
-/// The days that table files may hold, by their first and last keys: where reading them fails, so that whoever asks for
-/// them then names the damage.
+/// The days that table files may hold, by their first and last keys: where reading them fails, so
+/// that whoever asks for them then names the damage.
 pub(super) fn days_of_files(rocks: &DB) -> Result<BTreeSet<Day>, rocksdb::Error> {
     let mut days = BTreeSet::new();
     for file in rocks.live_files()? {
@@ -156,7 +160,8 @@ pub(super) fn days_of_files(rocks: &DB) -> Result<BTreeSet<Day>, rocksdb::Error>
     Ok(days)
 }
 
-/// An iterator that goes to rising targets: by steps where they lie dense, by seeks where they do not.
+/// An iterator that goes to rising targets: by steps where they lie dense, by seeks where they do
+/// not.
 pub(crate) struct Walk<'a> {
     pub(crate) iterator: Iterator<'a>,
     /// Steps to try before a seek; follows how far apart the last targets lay.

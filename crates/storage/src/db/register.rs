@@ -23,11 +23,13 @@ pub struct Registration<'a> {
 }
 
 impl Db {
-    /// Registers series under `day` in `batch`: they are found there once the batch is written. A series that is
-    /// registered already costs a lookup and keeps its number. Sorts `registrations` by series: neighbours in
-    /// `chunks` get neighbouring numbers, which makes bitmaps small and reads sequential.
+    /// Registers series under `day` in `batch`: they are found there once the batch is written. A
+    /// series that is registered already costs a lookup and keeps its number. Sorts `registrations`
+    /// by series: neighbours in `chunks` get neighbouring numbers, which makes bitmaps small and
+    /// reads sequential.
     ///
-    /// Safe with others that register the same series at the same time: both batches carry the same number.
+    /// Safe with others that register the same series at the same time: both batches carry the same
+    /// number.
     pub fn register(
         &self,
         batch: &mut Batch<'_>,
@@ -100,8 +102,9 @@ impl Db {
         if let Some(next) = index.next {
             return Ok(next);
         }
-        // Batches that gave numbers at the same time may have been written in either order, so the record can lag
-        // behind the last number; the last number can lag where its block was lost. The greater of the two is right.
+        // Batches that gave numbers at the same time may have been written in either order, so the
+        // record can lag behind the last number; the last number can lag where its block was lost.
+        // The greater of the two is right.
         let recorded = self.read_meta(&meta::next_number(day))?.as_deref().and_then(meta::u32_of);
         let mut iterator = self.day_iterator(Family::Numbers, day);
         iterator.seek_for_prev(keys::number(day, u32::MAX));
@@ -182,7 +185,8 @@ impl Postings<'_> {
 }
 
 fn encode<'v>(numbers: &mut [u32], value: &'v mut Vec<u8>) -> &'v [u8] {
-    // Rising nearly always; a number that another batch reserved first may stand among younger ones.
+    // Rising nearly always; a number that another batch reserved first may stand among younger
+    // ones.
     numbers.sort_unstable();
     let mut bitmap = RoaringBitmap::new();
     bitmap.extend(numbers.iter().copied());

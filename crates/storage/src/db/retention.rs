@@ -4,8 +4,8 @@
 //! 2. Files that lie wholly below the floor are dropped.
 //! 3. What is left below it in other files is deleted in all families in one batch.
 //!
-//! 2 and 3 are repeated at every open, and readers and writers clip at the floor: whatever a crash, a replay or a late
-//! writer leaves below it is never seen.
+//! 2 and 3 are repeated at every open, and readers and writers clip at the floor: whatever a crash,
+//! a replay or a late writer leaves below it is never seen.
 
 use std::sync::atomic::Ordering;
 
@@ -50,8 +50,8 @@ impl Db {
         }
         let mut batch = WriteBatch::default();
         for family in Family::OF_DAYS {
-            // Each deletion of a range costs readers until it is compacted away, so none is written for nothing. What
-            // cannot be read is deleted as well.
+            // Each deletion of a range costs readers until it is compacted away, so none is written
+            // for nothing. What cannot be read is deleted as well.
             let mut iterator = self.iterator(family, end, false);
             iterator.seek_to_first();
             if iterator.valid() || iterator.status().is_err() {

@@ -12,14 +12,16 @@ const OPERATION: &str = "read labels";
 
 /// Keys of one lookup of many.
 const KEYS_A_LOOKUP: usize = 1024;
-/// A day's vector is loaded when more than one in so many of its numbers is asked for, else the few are looked up.
+/// A day's vector is loaded when more than one in so many of its numbers is asked for, else the few
+/// are looked up.
 const SPARSE: u64 = 64;
-/// Series are scanned rather than looked up one by one when they are this many at least; the walk itself seeks where
-/// they lie far apart.
+/// Series are scanned rather than looked up one by one when they are this many at least; the walk
+/// itself seeks where they lie far apart.
 const MANY: usize = 64;
 
 impl Db {
-    /// The series that have `numbers` under `day`, sorted by series. A number that nobody has is passed over.
+    /// The series that have `numbers` under `day`, sorted by series. A number that nobody has is
+    /// passed over.
     pub fn ids(&self, day: Day, numbers: &RoaringBitmap) -> Result<Vec<SeriesId>, DbError> {
         if numbers.is_empty() || day < self.floor() {
             return Ok(Vec::new());
@@ -102,8 +104,8 @@ impl Db {
         Ok(None)
     }
 
-    /// Calls `each` with tenant and labels of every one of `ids` (sorted) that is registered under `day`, and with its
-    /// place in `ids`. Ends early when `each` returns `false`.
+    /// Calls `each` with tenant and labels of every one of `ids` (sorted) that is registered under
+    /// `day`, and with its place in `ids`. Ends early when `each` returns `false`.
     pub fn read_labels(
         &self,
         day: Day,
@@ -122,7 +124,8 @@ impl Db {
         })
     }
 
-    /// Calls `each` with number and labels of every one of `ids` (sorted) that is registered under `day`.
+    /// Calls `each` with number and labels of every one of `ids` (sorted) that is registered under
+    /// `day`.
     pub(super) fn read_numbered(
         &self,
         day: Day,
@@ -137,7 +140,8 @@ impl Db {
         })
     }
 
-    /// Calls `each` with the value in `series` of every one of `ids`: by lookups where they are few, by a walk else.
+    /// Calls `each` with the value in `series` of every one of `ids`: by lookups where they are
+    /// few, by a walk else.
     fn read_series(
         &self,
         day: Day,

@@ -1,6 +1,8 @@
-//! A read-write lock per shard: whoever merges into `chunks` holds it shared, the sealer alone for a moment.
+//! A read-write lock per shard: whoever merges into `chunks` holds it shared, the sealer alone for
+//! a moment.
 //!
-//! Lock order: shards rising; a thread that holds any takes no more until it dropped them. The sealer takes one.
+//! Lock order: shards rising; a thread that holds any takes no more until it dropped them. The
+//! sealer takes one.
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rangekeeper_model::{ShardCount, ShardId};

@@ -1,4 +1,5 @@
-//! Digests of a shard's day: equal where two copies hold the same samples, whatever frames hold them.
+//! Digests of a shard's day: equal where two copies hold the same samples, whatever frames hold
+//! them.
 
 use rangekeeper_chunk::{Decoder, digest, sealed_digest};
 use rangekeeper_model::{Day, Samples, SeriesId, ShardId, TimeRange, WindowInDay};
@@ -11,10 +12,11 @@ const OPERATION: &str = "compute a digest";
 const SERIES_A_CHECK: u64 = 256;
 
 impl Db {
-    /// The digest of all samples that `shard` has under `day`; 0 of none. What is sealed costs no decoding.
+    /// The digest of all samples that `shard` has under `day`; 0 of none. What is sealed costs no
+    /// decoding.
     ///
-    /// It is the wrapping sum over the series of the xxh3-64 of the series' key, seeded with the digest of its set of
-    /// samples.
+    /// It is the wrapping sum over the series of the xxh3-64 of the series' key, seeded with the
+    /// digest of its set of samples.
     pub fn digest(&self, day: Day, shard: ShardId, stop: Stop<'_>) -> Result<u64, DbError> {
         if day < self.floor() {
             return Ok(0);

@@ -4,9 +4,9 @@
 //! sealed u16 · pending u16 · finished u8      in `meta`, a bit a window, little-endian
 //! ```
 //!
-//! *Pending* windows hold merges that no sealing has seen; *sealed* ones were sealed at least once; a *finished* day had
-//! its last sealing. A record is written in the batch that first makes a window pending, so that an open knows without
-//! reading chunks what is left to do.
+//! *Pending* windows hold merges that no sealing has seen; *sealed* ones were sealed at least once;
+//! a *finished* day had its last sealing. A record is written in the batch that first makes a
+//! window pending, so that an open knows without reading chunks what is left to do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,7 +20,8 @@ use crate::db::{DbError, sealing_days, sealing_key};
 const AFTER_END_MS: i64 = 60 * 60 * 1000;
 /// Quiet time after the last merge before a window is sealed.
 const AFTER_MERGE_MS: i64 = 10 * 60 * 1000;
-/// Quiet time after the last merge before a finished day is gone through once more, for what came days late.
+/// Quiet time after the last merge before a finished day is gone through once more, for what came
+/// days late.
 const AFTER_LATE_MERGE_MS: i64 = 60 * 60 * 1000;
 
 /// All windows' bits of a day.
@@ -53,8 +54,8 @@ pub(crate) struct SealStates {
 }
 
 impl SealStates {
-    /// Reads the states; as no merge's time is known, all count as merged now. Of a day whose record is lost,
-    /// everything is pending.
+    /// Reads the states; as no merge's time is known, all count as merged now. Of a day whose
+    /// record is lost, everything is pending.
     pub(crate) fn load(rocks: &DB, days: &BTreeSet<Day>, now_ms: i64) -> Result<Self, DbError> {
         let records: HashMap<_, _> = sealing_days(rocks)?.into_iter().collect();
         let states = days.iter().map(|day| {
@@ -67,7 +68,8 @@ impl SealStates {
         Ok(Self { days: Mutex::new(states.collect()) })
     }
 
-    /// Notes the merges of a batch and writes it by `write`; windows that become pending are recorded in it.
+    /// Notes the merges of a batch and writes it by `write`; windows that become pending are
+    /// recorded in it.
     pub(crate) fn merging(
         &self,
         merged: &BTreeMap<Day, u16>,

@@ -11,9 +11,11 @@ use crate::db::{
 
 const OPERATION: &str = "seal";
 
-/// Chunks read under one hold of a shard's lock: some milliseconds of work, for which writers into the shard wait.
+/// Chunks read under one hold of a shard's lock: some milliseconds of work, for which writers into
+/// the shard wait.
 const ROWS_A_HOLD: usize = 512;
-/// Bytes that a chunk costs in a file beside its value: what of its key does not repeat that of its neighbour.
+/// Bytes that a chunk costs in a file beside its value: what of its key does not repeat that of its
+/// neighbour.
 const KEY_COST_BYTES: usize = 16;
 /// Tries of a batch that RocksDB is too busy for, and the pause between them: five seconds in all.
 const BUSY_TRIES: u32 = 100;

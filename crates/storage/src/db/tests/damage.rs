@@ -1,3 +1,5 @@
+//! Flipped bytes: what is damaged is named and counted, and all else stays readable and writable.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +63,8 @@ fn table_of(fixture: &Fixture, family: &str) -> PathBuf {
     fixture.folder.path().join(file.name.trim_start_matches('/'))
 }
 
-/// Reads all there is: what comes was written, and what does not is an error that names a file. Says whether all came.
+/// Reads all there is: what comes was written, and what does not is an error that names a file.
+/// Says whether all came.
 fn read_all(db: &Db, series: &[Series]) -> bool {
     let mut whole = true;
     let mut note = |result: Result<(), DbError>| {
@@ -187,8 +190,8 @@ fn a_byte_flipped_anywhere_in_a_table_is_never_served() {
     let mut random = fastrand::Rng::with_seed(7);
     for table in files(fixture.folder.path(), |name| name.ends_with(".sst")) {
         let length = fs::metadata(&table).unwrap().len() as usize;
-        let ends = [0, length - 1, length - 60, length - 200, length.saturating_sub(900)];
-        let places = ends.into_iter().chain((0..3).map(|_| random.usize(..length)));
+        let ends = [0, length - 1, length - 200, length.saturating_sub(900)];
+        let places = ends.into_iter().chain((0..2).map(|_| random.usize(..length)));
         for at in places {
             let damaged = tempfile::tempdir().unwrap();
             copy(fixture.folder.path(), damaged.path());

@@ -1,3 +1,5 @@
+//! Numbers, postings and names against a naive filter over all series.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Random operations against a model: whatever is merged, flushed, sealed, reopened or expired between, the database
-//! holds the union of what was merged above the floor.
+//! Random operations against a model: whatever is merged, flushed, sealed, reopened or expired
+//! between, the database holds the union of what was merged above the floor.
 
 use fastrand::Rng;
 

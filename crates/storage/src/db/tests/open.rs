@@ -1,3 +1,5 @@
+//! What a store is, what it refuses, and what survives a reopen or a snapshot.
+
 use super::super::{MetadataEntry, StoredExemplar, keys, meta};
 use super::*;
 use crate::db::Exemplar;

@@ -1,3 +1,5 @@
+//! What is below the floor is gone, whatever comes after.
+
 use super::*;
 use crate::db::Family;
 

@@ -1,3 +1,5 @@
+//! Sealing changes bytes, never samples.
+
 use rangekeeper_chunk::sealed_digest;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Scans, imports and reads of parts.
+
 use super::*;
 use crate::db::Entry;
 
