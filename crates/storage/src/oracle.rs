@@ -1,9 +1,9 @@
 //! The oracle: what a store has to answer, kept in the simplest way that can be right.
 //!
-//! Maps of samples; no log, no chunks, no index, no stripes, no threads. Every answer looks at everything. Tests run
-//! one suite against it and against the [`Store`](crate::Store), and compare the two after random operations. It
-//! applies the rule for two samples at one time in its own words, so that an error in the one that the store uses
-//! does not go unseen.
+//! Maps of samples; no log, no chunks, no index, no stripes, no threads. Every answer looks at
+//! everything. Tests run one suite against it and against the [`Store`](crate::Store), and compare
+//! the two after random operations. It applies the rule for two samples at one time in its own
+//! words, so that an error in the one that the store uses does not go unseen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -147,7 +147,8 @@ impl Oracle {
             .collect()
     }
 
-    /// Names of the labels of the series that [`Self::series`] finds with the one selector `matchers`.
+    /// Names of the labels of the series that [`Self::series`] finds with the one selector
+    /// `matchers`.
     pub fn label_names(
         &self,
         tenant: &TenantId,
@@ -158,7 +159,8 @@ impl Oracle {
         series.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Values of label `name` of the series that [`Self::series`] finds with the one selector `matchers`.
+    /// Values of label `name` of the series that [`Self::series`] finds with the one selector
+    /// `matchers`.
     pub fn label_values(
         &self,
         tenant: &TenantId,
@@ -287,8 +289,9 @@ impl Series {
 }
 
 impl Element {
-    /// What decides between two at one time: a value beats a stale marker; then a float histogram beats an integer
-    /// one, and that a float; then the greater bytes; then the greater start timestamp.
+    /// What decides between two at one time: a value beats a stale marker; then a float histogram
+    /// beats an integer one, and that a float; then the greater bytes; then the greater start
+    /// timestamp.
     fn rank(&self) -> (bool, u8, Vec<u8>, i64) {
         match self {
             Self::Float { start_ms, value } => {

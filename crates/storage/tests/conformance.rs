@@ -1,5 +1,6 @@
-//! One suite for the oracle and the store. What a case writes is asked of the oracle, and of a store wherever the
-//! samples lie: in the head, in the database, sent once more, sealed, and after a crash.
+//! One suite for the oracle and the store. What a case writes is asked of the oracle, and of a
+//! store wherever the samples lie: in the head, in the database, sent once more, sealed, and after
+//! a crash.
 
 #[path = "harness/keeper.rs"]
 mod keeper;
@@ -82,7 +83,7 @@ fn point(at_ms: i64, start_ms: i64, value: f64) -> Point {
 }
 
 fn all(keeper: &dyn Keeper) -> Rows {
-    keeper.select(&tenant(), &[], TimeRange::ALL)
+    keeper.ask(&tenant(), &[], TimeRange::ALL)
 }
 
 fn matcher(op: MatchOp, name: &str, value: &str) -> Matcher {
@@ -242,7 +243,7 @@ fn tenants_do_not_see_each_other() {
     of_others.0 = theirs.clone();
     let writes = vec![floats(labels("a"), &[(T0, 0, 1.0)]), of_others];
     run(&writes, |keeper| {
-        let found = |tenant| keeper.select(tenant, &[], TimeRange::ALL);
+        let found = |tenant| keeper.ask(tenant, &[], TimeRange::ALL);
         assert_eq!(found(&ours), [(labels("a"), vec![point(T0, 0, 1.0)])]);
         assert_eq!(found(&theirs), [(labels("a"), vec![point(T0, 0, 2.0)])]);
         let nobody = TenantId::new("nobody").unwrap();
@@ -257,7 +258,7 @@ fn both_ends_of_a_range_belong_to_it() {
     run(&vec![floats(labels("a"), &samples)], |keeper| {
         let times = |from_ms, to_ms| -> Vec<i64> {
             let range = TimeRange { from_ms, to_ms };
-            let rows = keeper.select(&tenant(), &[], range);
+            let rows = keeper.ask(&tenant(), &[], range);
             rows.into_iter().flat_map(|(_, points)| points).map(|(at, ..)| at - T0).collect()
         };
         assert_eq!(times(T0 + 1, T0 + 3), [1, 2, 3]);
@@ -287,7 +288,7 @@ fn samples_on_both_sides_of_windows_and_days_belong_to_one_series() {
         let points = times.map(|at| point(at, 0, 1.5)).to_vec();
         assert_eq!(all(keeper), [(labels("a"), points.clone()), (labels("b"), points)]);
         let range = TimeRange { from_ms: midnight - 1, to_ms: midnight };
-        let found = keeper.select(&tenant(), &[], range);
+        let found = keeper.ask(&tenant(), &[], range);
         assert_eq!(found[0].1, [point(midnight - 1, 0, 1.5), point(midnight, 0, 1.5)]);
     });
 }
@@ -301,7 +302,7 @@ fn matchers_choose_series_as_prometheus_does() {
     let writes = hosts.map(|(host, zone)| floats(series(host, zone), &[(T0, 0, 1.0)])).to_vec();
     run(&writes, |keeper| {
         let hosts = |matchers: &[Matcher]| -> Vec<String> {
-            let rows = keeper.select(&tenant(), matchers, TimeRange::ALL);
+            let rows = keeper.ask(&tenant(), matchers, TimeRange::ALL);
             rows.iter().map(|(l, _)| l.value("instance").unwrap().to_owned()).collect()
         };
         use MatchOp::{Equal, NotEqual, NotRegex, Regex};
@@ -341,7 +342,7 @@ fn names_values_and_series_are_those_of_the_days_asked_for() {
         let of_a = [matcher(MatchOp::Equal, "instance", "a")];
         assert_eq!(values(&of_a, TimeRange::ALL), ["up"]);
         let series = |selectors: &[Vec<Matcher>], range| -> Vec<Labels> {
-            keeper.series(&tenant(), selectors, range).into_iter().collect()
+            keeper.list(&tenant(), selectors, range).into_iter().collect()
         };
         let since = vec![matcher(MatchOp::Equal, "since", "monday")];
         assert_eq!(
@@ -365,7 +366,7 @@ fn exemplars_are_kept_once_by_time_value_and_labels() {
     ];
     let other = floats(labels("b"), &[(T0, 0, 1.0)]);
     run(&vec![write, other], |keeper| {
-        let found = keeper.exemplars(&tenant(), &[], TimeRange::ALL);
+        let found = keeper.examples(&tenant(), &[], TimeRange::ALL);
         let (one, two) = (1.0_f64.to_bits(), 2.0_f64.to_bits());
         let mut expected = vec![
             (T0 - 5, one, Labels::empty()),
@@ -376,9 +377,9 @@ fn exemplars_are_kept_once_by_time_value_and_labels() {
         expected.sort();
         assert_eq!(found, [(labels("a"), expected)]);
         let before = TimeRange { from_ms: T0 - 9, to_ms: T0 - 1 };
-        assert_eq!(keeper.exemplars(&tenant(), &[], before)[0].1.len(), 1);
+        assert_eq!(keeper.examples(&tenant(), &[], before)[0].1.len(), 1);
         let none = [matcher(MatchOp::Equal, "instance", "b")];
-        assert_eq!(keeper.exemplars(&tenant(), &none, TimeRange::ALL), []);
+        assert_eq!(keeper.examples(&tenant(), &none, TimeRange::ALL), []);
     });
 }
 
@@ -396,14 +397,14 @@ fn all_that_senders_say_of_a_family_is_kept() {
     };
     let writes = vec![write("up", &one), write("up", &other), write("up", &one), write("z", &one)];
     run(&writes, |keeper| {
-        let found = keeper.metadata(&tenant());
+        let found = keeper.statements(&tenant());
         let families: Vec<_> = found.iter().map(|row| row.family.as_str()).collect();
         assert_eq!(families, ["up", "z"]);
         let mut up = [one.clone(), other.clone()];
         up.sort();
         assert_eq!(found[0].metadata, up);
         assert_eq!(found[1].metadata, [one.clone()]);
-        assert!(keeper.metadata(&TenantId::new("other").unwrap()).is_empty());
+        assert!(keeper.statements(&TenantId::new("other").unwrap()).is_empty());
     });
 }
 

@@ -1,5 +1,5 @@
-//! What a store and the oracle have in common, with answers that can be compared: NaNs by their bits, no difference
-//! between unset start timestamps and none.
+//! What a store and the oracle have in common, with answers that can be compared: NaNs by their
+//! bits, no difference between unset start timestamps and none.
 #![allow(dead_code, reason = "each test target uses its part")]
 
 use std::collections::BTreeSet;
@@ -26,9 +26,9 @@ pub trait Keeper {
     /// Writes; returns when it is acknowledged.
     fn put(&mut self, tenant: &TenantId, batch: &Batch);
     /// The series that match and have samples in `range`.
-    fn select(&self, tenant: &TenantId, matchers: &[Matcher], range: TimeRange) -> Rows;
+    fn ask(&self, tenant: &TenantId, matchers: &[Matcher], range: TimeRange) -> Rows;
     /// The series that match any of the selectors on the days of `range`.
-    fn series(
+    fn list(
         &self,
         tenant: &TenantId,
         selectors: &[Vec<Matcher>],
@@ -45,14 +45,14 @@ pub trait Keeper {
         range: TimeRange,
     ) -> BTreeSet<String>;
     /// Exemplars in `range` of the series that match.
-    fn exemplars(
+    fn examples(
         &self,
         tenant: &TenantId,
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Vec<(Labels, Vec<OracleExemplar>)>;
     /// What was said of metric families.
-    fn metadata(&self, tenant: &TenantId) -> Vec<MetadataRow>;
+    fn statements(&self, tenant: &TenantId) -> Vec<MetadataRow>;
 }
 
 impl Keeper for Oracle {
@@ -60,12 +60,12 @@ impl Keeper for Oracle {
         Oracle::put(self, tenant, batch);
     }
 
-    fn select(&self, tenant: &TenantId, matchers: &[Matcher], range: TimeRange) -> Rows {
+    fn ask(&self, tenant: &TenantId, matchers: &[Matcher], range: TimeRange) -> Rows {
         let found = Oracle::select(self, tenant, matchers, range);
         found.into_iter().map(|(labels, samples)| (labels, points(&samples))).collect()
     }
 
-    fn series(
+    fn list(
         &self,
         tenant: &TenantId,
         selectors: &[Vec<Matcher>],
@@ -88,7 +88,7 @@ impl Keeper for Oracle {
         self.label_values(tenant, name, matchers, range)
     }
 
-    fn exemplars(
+    fn examples(
         &self,
         tenant: &TenantId,
         matchers: &[Matcher],
@@ -97,7 +97,7 @@ impl Keeper for Oracle {
         Oracle::exemplars(self, tenant, matchers, range)
     }
 
-    fn metadata(&self, tenant: &TenantId) -> Vec<MetadataRow> {
+    fn statements(&self, tenant: &TenantId) -> Vec<MetadataRow> {
         Oracle::metadata(self, tenant)
     }
 }
@@ -107,11 +107,11 @@ impl Keeper for Store {
         try_put(self, tenant, batch).unwrap();
     }
 
-    fn select(&self, tenant: &TenantId, matchers: &[Matcher], range: TimeRange) -> Rows {
+    fn ask(&self, tenant: &TenantId, matchers: &[Matcher], range: TimeRange) -> Rows {
         try_select(self, tenant, matchers, range).unwrap()
     }
 
-    fn series(
+    fn list(
         &self,
         tenant: &TenantId,
         selectors: &[Vec<Matcher>],
@@ -142,7 +142,7 @@ impl Keeper for Store {
         found.items.into_iter().collect()
     }
 
-    fn exemplars(
+    fn examples(
         &self,
         tenant: &TenantId,
         matchers: &[Matcher],
@@ -164,13 +164,13 @@ impl Keeper for Store {
             .collect()
     }
 
-    fn metadata(&self, tenant: &TenantId) -> Vec<MetadataRow> {
+    fn statements(&self, tenant: &TenantId) -> Vec<MetadataRow> {
         Store::metadata(self, tenant, None).unwrap()
     }
 }
 
-/// Writes to a store. Of every other row that is not canonical as it was sent, the raw bytes differ from the
-/// canonical ones, as from a sender that does not sort.
+/// Writes to a store. Of every other row that is not canonical as it was sent, the raw bytes differ
+/// from the canonical ones, as from a sender that does not sort.
 pub fn try_put(store: &Store, tenant: &TenantId, batch: &Batch) -> Result<(), WriteError> {
     let mut write = store.write(tenant)?;
     for (number, row) in batch.rows.iter().enumerate() {
