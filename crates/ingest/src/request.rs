@@ -271,11 +271,14 @@ impl<'a> Request<'a> {
     }
 
     fn refuse_labels(&mut self, error: SeriesError, samples: usize) -> Result<(), DecodeError> {
-        if let SeriesError::Malformed(error) = error {
-            return Err(error);
+        match error {
+            SeriesError::Malformed(error) => Err(error),
+            error => {
+                let samples = samples as u64;
+                self.refusals.add(Reason::InvalidLabels, samples, move || error.to_string());
+                Ok(())
+            }
         }
-        self.refusals.add(Reason::InvalidLabels, samples as u64, || error.to_string());
-        Ok(())
     }
 
     #[cold]

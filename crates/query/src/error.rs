@@ -33,7 +33,7 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    pub(crate) fn parameter(name: &'static str, reason: impl ToString) -> Self {
+    pub(crate) fn parameter(name: &'static str, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Parameter { name, reason: reason.to_string() }
     }
 

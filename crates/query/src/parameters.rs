@@ -26,7 +26,7 @@ impl<'a> Parameters<'a> {
             None => Ok(absent),
             Some(text) => time_ms(text).ok_or_else(|| {
                 let reason = format!("cannot parse {text:?} to a valid timestamp");
-                QueryError::parameter(name, reason)
+                QueryError::parameter(name, &reason)
             }),
         }
     }
@@ -35,7 +35,7 @@ impl<'a> Parameters<'a> {
     pub(crate) fn duration_ms(self, name: &'static str) -> Result<Option<i64>, QueryError> {
         let parse = |text: &str| {
             duration_ms(text).ok_or_else(|| {
-                QueryError::parameter(name, format!("cannot parse {text:?} to a valid duration"))
+                QueryError::parameter(name, &format!("cannot parse {text:?} to a valid duration"))
             })
         };
         self.first(name).map(parse).transpose()
@@ -45,7 +45,7 @@ impl<'a> Parameters<'a> {
     pub(crate) fn limit(self, name: &'static str) -> Result<usize, QueryError> {
         let Some(text) = self.first(name) else { return Ok(usize::MAX) };
         let limit: i64 = text.parse().map_err(|_| {
-            QueryError::parameter(name, format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
+            QueryError::parameter(name, &format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
         })?;
         match usize::try_from(limit) {
             Ok(0) => Ok(usize::MAX),
@@ -73,7 +73,7 @@ impl<'a> Parameters<'a> {
         self.all("match[]")
             .map(|text| {
                 parse_metric_selector(text, options)
-                    .map_err(|error| QueryError::parameter("match[]", error))
+                    .map_err(|error| QueryError::parameter("match[]", &error))
             })
             .collect()
     }

@@ -32,7 +32,7 @@ impl Asked<'_> {
         let required = |name: &'static str| {
             let absent = || {
                 let reason = "cannot parse \"\" to a valid timestamp";
-                QueryError::parameter(name, reason)
+                QueryError::parameter(name, &reason)
             };
             self.parameters.first(name).ok_or_else(absent)
         };
@@ -97,7 +97,7 @@ impl Asked<'_> {
     fn expression(&self) -> Result<(&str, Expr), QueryError> {
         let text = self.parameters.all("query").next().unwrap_or_default();
         let expr = parse(text, &self.shared.parser)
-            .map_err(|error| QueryError::parameter("query", error))?;
+            .map_err(|error| QueryError::parameter("query", &error))?;
         Ok((text, expr))
     }
 
@@ -125,7 +125,7 @@ impl Asked<'_> {
         let mut envelope = Envelope { warnings: annotations.warnings, infos: annotations.infos };
         let stats = self.parameters.first("stats").map(|_| answer.stats);
         let mut truncated = false;
-        let body = envelope.body(|out| truncated = append_value(out, &answer.value, limit, stats));
+        let body = Envelope::body(|out| truncated = append_value(out, &answer.value, limit, stats));
         if truncated {
             envelope.warnings.push("results truncated due to limit".to_owned());
         }

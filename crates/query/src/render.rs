@@ -24,11 +24,11 @@ pub(crate) struct Envelope {
 impl Envelope {
     /// The whole answer; `data` appends what was asked for.
     pub(crate) fn render(&self, data: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        self.close(self.body(data))
+        self.close(Self::body(data))
     }
 
     /// The answer but for its end, before which warnings can still be added.
-    pub(crate) fn body(&self, data: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    pub(crate) fn body(data: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut out = b"{\"status\":\"success\",\"data\":".to_vec();
         data(&mut out);
         out

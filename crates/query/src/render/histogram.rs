@@ -5,13 +5,13 @@ use rangekeeper_model::{Buckets, Histogram, Span};
 
 use super::number::{append_seconds, append_value_text};
 
-/// Which of its bounds belong to a bucket.
+/// Which of its bounds belong to a bucket, as the API numbers it.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Bounds {
-    UpperInclusive = 0,
-    LowerInclusive = 1,
-    BothInclusive = 3,
+    Upper = 0,
+    Lower = 1,
+    Both = 3,
 }
 
 /// Appends a histogram and its time.
@@ -80,17 +80,17 @@ impl Absolute {
         let mut buckets = Vec::new();
         for (index, count) in indexed(&histogram.negative_spans, &self.negative) {
             let (lower, upper) = (bound(histogram, index - 1), bound(histogram, index));
-            buckets.push((Bounds::LowerInclusive, -upper, -lower, count));
+            buckets.push((Bounds::Lower, -upper, -lower, count));
         }
         buckets.reverse();
         if self.zero_count != 0.0 {
             let threshold = histogram.zero_threshold;
-            buckets.push((Bounds::BothInclusive, -threshold, threshold, self.zero_count));
+            buckets.push((Bounds::Both, -threshold, threshold, self.zero_count));
         }
         for (index, count) in indexed(&histogram.positive_spans, &self.positive) {
             let (lower, upper) = (bound(histogram, index - 1), bound(histogram, index));
             let first_custom = histogram.schema == Histogram::CUSTOM_SCHEMA && index == 0;
-            let bounds = if first_custom { Bounds::BothInclusive } else { Bounds::UpperInclusive };
+            let bounds = if first_custom { Bounds::Both } else { Bounds::Upper };
             buckets.push((bounds, lower, upper, count));
         }
         buckets

@@ -237,11 +237,18 @@ impl Fill {
     }
 }
 
-/// Series to register, by day, each with its stripe and slot.
+/// Series to register, by day.
 #[derive(Default)]
 struct NewSeries {
-    days: BTreeMap<Day, (Vec<(SeriesId, TenantId, Labels)>, Vec<(usize, u32)>)>,
+    days: BTreeMap<Day, NewOfDay>,
     series: usize,
+}
+
+/// The series that are new on one day, and the stripe and slot of each.
+#[derive(Default)]
+struct NewOfDay {
+    entries: Vec<(SeriesId, TenantId, Labels)>,
+    places: Vec<(usize, u32)>,
 }
 
 impl NewSeries {
@@ -250,9 +257,9 @@ impl NewSeries {
         let locked = engine.head.stripe(stripe);
         for (series, slot, day) in locked.unregistered().take(REGISTER_BATCH - self.series) {
             let tenant = engine.head.tenant_at(series.tenant).id.clone();
-            let (entries, places) = self.days.entry(day).or_default();
-            entries.push((series.id, tenant, series.labels.clone()));
-            places.push((stripe, slot));
+            let of_day = self.days.entry(day).or_default();
+            of_day.entries.push((series.id, tenant, series.labels.clone()));
+            of_day.places.push((stripe, slot));
             self.series += 1;
         }
     }
@@ -262,13 +269,14 @@ impl NewSeries {
     }
 
     fn places(&self) -> impl Iterator<Item = (Day, &[(usize, u32)])> {
-        self.days.iter().map(|(day, (_, places))| (*day, places.as_slice()))
+        self.days.iter().map(|(day, of_day)| (*day, of_day.places.as_slice()))
     }
 
     /// Registers them; those of days below the floor are only counted as done.
     fn register(&self, engine: &Engine, batch: &mut Batch<'_>) -> Result<(), DbError> {
-        for (day, (entries, _)) in &self.days {
-            let mut registrations: Vec<_> = entries
+        for (day, of_day) in &self.days {
+            let mut registrations: Vec<_> = of_day
+                .entries
                 .iter()
                 .map(|(id, tenant, labels)| Registration {
                     id: *id,

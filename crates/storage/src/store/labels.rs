@@ -63,7 +63,7 @@ impl Store {
             for (_, _, labels) in engine.unregistered_labels(index, matchers, range) {
                 names.extend(labels.iter().map(|(name, _)| name.to_owned()));
             }
-            let days = engine.days(range)?;
+            let days = engine.days(range);
             names.extend(engine.db.label_names(tenant, &days, matchers, limit, stop)?);
         }
         Ok(Found::of(names.into_iter().collect(), limit))
@@ -88,7 +88,7 @@ impl Store {
             for (_, _, labels) in engine.unregistered_labels(index, matchers, range) {
                 values.extend(labels.value(name).map(str::to_owned));
             }
-            let days = engine.days(range)?;
+            let days = engine.days(range);
             values.extend(engine.db.label_values(tenant, &days, name, matchers, limit, stop)?);
         }
         Ok(Found::of(values.into_iter().collect(), limit))
@@ -160,7 +160,7 @@ impl Store {
         for matchers in selectors {
             series.extend(engine.series(&tenant, matchers, range, stop)?);
         }
-        let days = engine.days(range)?;
+        let days = engine.days(range);
         let mut found = Vec::new();
         for labels in series {
             let hash = tenant.hasher.hash(labels.as_bytes());

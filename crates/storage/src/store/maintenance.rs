@@ -22,10 +22,10 @@ const REOPEN: Duration = Duration::from_secs(2);
 const REGISTER_EVERY: Duration = Duration::from_secs(2);
 const REGISTER_AT: usize = 10_000;
 /// Between two rounds in which idle stripes' checkpoints advance and log files go.
-const ROUND_EVERY: Duration = Duration::from_secs(60);
+const ROUND_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at which days are beyond retention, and which windows can be sealed.
-const RETENTION_EVERY: Duration = Duration::from_secs(10 * 60);
-const SEAL_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_mins(10);
+const SEAL_EVERY: Duration = Duration::from_mins(1);
 /// After memory ran short, stripes are flushed no more often than this: flushing small batches
 /// costs most.
 const PRESSURE_EVERY: Duration = Duration::from_secs(5);

@@ -134,11 +134,11 @@ impl Engine {
     }
 
     /// The days that `range` touches and that may have data.
-    pub(super) fn days(&self, range: TimeRange) -> Result<Vec<Day>, DbError> {
+    pub(super) fn days(&self, range: TimeRange) -> Vec<Day> {
         let (first, last) = (Day::of(range.from_ms), Day::of(range.to_ms));
         let mut days = self.db.days();
         days.retain(|day| first <= *day && *day <= last);
-        Ok(days)
+        days
     }
 
     /// The labels of series that are in the head and not in the database's index of their day yet.
@@ -177,7 +177,7 @@ impl Engine {
         let new = self.unregistered_labels(tenant.index, matchers, range);
         let mut candidates: Vec<Candidate> =
             new.into_iter().map(|(id, day, _)| (id, day)).collect();
-        for day in self.days(range)? {
+        for day in self.days(range) {
             let numbers = self.db.find(&tenant.id, day, matchers, stop)?;
             candidates.extend(self.db.ids(day, &numbers)?.into_iter().map(|id| (id, day)));
         }

@@ -34,7 +34,7 @@ impl Store {
     /// The days that have data.
     pub fn days(&self) -> Result<Vec<Day>, StoreError> {
         let engine = self.engine()?;
-        let mut days = engine.days(TimeRange::ALL)?;
+        let mut days = engine.days(TimeRange::ALL);
         for stripe in 0..engine.head.stripe_count() {
             days.extend(engine.head.stripe(stripe).unregistered().map(|(_, _, day)| day));
         }
