@@ -18,6 +18,9 @@ fn rounds() -> u32 {
     }
 }
 
+/// Files of the log so small that they are closed and deleted within a run.
+const SMALL_LOG: &[&str] = &["log.file=1MiB", "log.bound=8MiB", "storage.disk_reserve=16MiB"];
+
 /// Runs a node under load through power cuts and says what is found after each one.
 fn through_power_cuts(folder: &Path, settings: &[&str], rounds: u32) -> Vec<(Loss, Finding)> {
     let mut random = fastrand::Rng::with_seed(seed());
@@ -53,6 +56,14 @@ fn through_power_cuts(folder: &Path, settings: &[&str], rounds: u32) -> Vec<(Los
 fn a_power_cut_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (_, finding) in through_power_cuts(folder.path(), &[], rounds()) {
+        finding.check().expect("all that was acknowledged, nothing that was never sent");
+    }
+}
+
+#[test]
+fn a_power_cut_loses_nothing_while_files_of_the_log_come_and_go() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (_, finding) in through_power_cuts(folder.path(), SMALL_LOG, rounds()) {
         finding.check().expect("all that was acknowledged, nothing that was never sent");
     }
 }

@@ -13,10 +13,10 @@ fn a_real_prometheus_and_the_node_answer_the_same() {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let world = World::start(folder.path()).expect("node, exporter and Prometheus start");
-    // The queries look back a minute at most and ask about a moment 20 s ago; what was scraped
-    // after this start has to reach that far.
-    let reach = SystemTime::now() + Duration::from_secs(30);
-    poll::until("half a minute of scrapes", Duration::from_mins(2), || {
+    // The queries ask about a moment 20 s ago. Prometheus begins to scrape some 5 s after it is
+    // ready, and a rate needs a few scrapes.
+    let reach = SystemTime::now() + Duration::from_secs(40);
+    poll::until("scrapes before the moment that is asked about", Duration::from_mins(2), || {
         Ok(SystemTime::now().duration_since(reach)?)
     })
     .expect("time passes");

@@ -30,7 +30,8 @@ fn main() -> Result<()> {
 
     let queries = answers::queries(include_str!("../../demo-queries.txt"));
     let rows = world.compare(&queries)?;
-    println!("\n{:QUERY_WIDTH$}  {:<16}  {:<16}  same", "query", "Prometheus", "rangekeeper");
+    println!("\nEach answer: how many series, and the first one's value.");
+    println!("{:QUERY_WIDTH$}  {:<16}  {:<16}  same", "query", "Prometheus", "rangekeeper");
     for row in &rows {
         let query: String = row.query.chars().take(QUERY_WIDTH).collect();
         let verdict = if row.same { "yes" } else { "NO" };
