@@ -1,7 +1,7 @@
 //! Bits, most significant first: appended to a vector, read from a slice.
 
-/// Appends the low `count` (1 to 56) bits of `bits`, which has no others set, behind what `bytes` holds; `used`
-/// counts the bits in use in the last byte, 1 to 8, and 8 where there is none.
+/// Appends the low `count` (1 to 56) bits of `bits`, which has no others set, behind what `bytes`
+/// holds; `used` counts the bits in use in the last byte, 1 to 8, and 8 where there is none.
 #[inline]
 pub(crate) fn put_bits(bytes: &mut Vec<u8>, used: &mut u8, bits: u64, count: u32) {
     debug_assert!((1..=56).contains(&count) && bits >> count == 0);
@@ -62,7 +62,8 @@ impl<'a> BitReader<'a> {
             let bytes = (63 - self.have) / 8;
             self.at += bytes as usize;
             self.have += bytes * 8;
-            // The shifted-in bits beyond `have` would be or-ed again at the next refill: they are the same bits.
+            // The shifted-in bits beyond `have` would be or-ed again at the next refill: they are
+            // the same bits.
             return;
         }
         while self.have <= 56 && self.at < self.bytes.len() {

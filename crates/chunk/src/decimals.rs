@@ -5,7 +5,8 @@ const POWERS: [f64; 15] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
 /// Whole numbers below this are exact as doubles.
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
-/// A quotient may be off by a few units in the last place only where it has so few digits that this is no coincidence.
+/// A quotient may be off by a few units in the last place only where it has so few digits that this
+/// is no coincidence.
 const NEAR_BELOW: f64 = 70_368_744_177_664.0;
 /// Units in the last place that a sum of decimals drifts off.
 const NEAR_UNITS: u64 = 64;
@@ -67,8 +68,9 @@ fn is_near(n: i64, off: i64) -> bool {
     (off == 0 && size < EXACT_BELOW) || (off.unsigned_abs() <= NEAR_UNITS && size < NEAR_BELOW)
 }
 
-/// Finds the smallest scale with which the values are decimals, and leaves them in `out`. Values that are none at
-/// any scale are exceptions; with more than a few of those it gives up and says no.
+/// Finds the smallest scale with which the values are decimals, and leaves them in `out`. Values
+/// that are none at any scale are exceptions; with more than a few of those it gives up and says
+/// no.
 pub(crate) fn find(values: &[f64], out: &mut Decimals) -> bool {
     let Some(scale) = find_scale(values) else { return false };
     out.scale = scale as u8;

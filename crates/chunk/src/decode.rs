@@ -6,7 +6,8 @@ use crate::frame::{Damage, DamageKind, Frame, FrameKind, Frames};
 use crate::open::OpenFloats;
 use crate::{histograms, sealed, xor};
 
-/// Decodes chunk values. Keep one for many of them: it holds the memory that frames which overlap in time need.
+/// Decodes chunk values. Keep one for many of them: it holds the memory that frames which overlap
+/// in time need.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// Samples of frames that overlap in time with what is in the output already.
@@ -16,14 +17,15 @@ pub struct Decoder {
     ints: Vec<i64>,
 }
 
-/// Unites with `out` the samples of the chunk value that lie in `range`. Returns what could not be read; everything
-/// else is in `out`. For many values, use a [`Decoder`].
+/// Unites with `out` the samples of the chunk value that lie in `range`. Returns what could not be
+/// read; everything else is in `out`. For many values, use a [`Decoder`].
 pub fn decode(value: &[u8], range: TimeRange, out: &mut Samples) -> Vec<Damage> {
     Decoder::default().decode(value, range, out)
 }
 
 impl Decoder {
-    /// As [`decode`]: values of successive windows may go to one `out`, and then cost no more than the copy.
+    /// As [`decode`]: values of successive windows may go to one `out`, and then cost no more than
+    /// the copy.
     pub fn decode(&mut self, value: &[u8], range: TimeRange, out: &mut Samples) -> Vec<Damage> {
         let mut damages = Vec::new();
         for frame in Frames::new(value) {

@@ -1,12 +1,14 @@
-//! Digests of sets of samples: equal where the sets are, whatever frames hold them and whichever codec wrote those.
+//! Digests of sets of samples: equal where the sets are, whatever frames hold them and whichever
+//! codec wrote those.
 //!
 //! The digest is the wrapping sum, over the elements, of the xxh3-64 of
 //!
 //! ```text
-//! timestamp i64 │ start timestamp i64 │ of a float the bits of its value, u64; of a histogram its canonical bytes
+//! timestamp i64 │ start timestamp i64 │ a float's bits u64, or a histogram's canonical bytes
 //! ```
 //!
-//! little-endian, but for the canonical bytes, which are as `Histogram::canonical_bytes` has them. A sum, so that the digest of disjoint sets is the sum of theirs.
+//! little-endian, but for the canonical bytes, which are as `Histogram::canonical_bytes` has them.
+//! A sum, so that the digest of disjoint sets is the sum of theirs.
 
 use rangekeeper_model::{Floats, HistogramSample, Samples};
 use xxhash_rust::xxh3::xxh3_64;

@@ -1,4 +1,5 @@
-//! From columns to frames in the form that is quick to write: late samples, imports, and what tests compare with.
+//! From columns to frames in the form that is quick to write: late samples, imports, and what tests
+//! compare with.
 
 use rangekeeper_model::{Floats, Samples};
 

@@ -1,21 +1,22 @@
 //! Chunk values and frames: how they are cut, checked and walked.
 //!
 //! ```text
-//! chunk value   ┌────────────┬──────────┬───────┬───────┬┄
-//!               │ version u8 │ flags u8 │ frame │ frame │ …      version 1, flags 0
-//!               └────────────┴──────────┴───────┴───────┴┄
-//! frame         ┌─────────┬───────────────┬────────────┬──────────────┬────────────┬─────────────┬┄┄┄┄┄┄┐
-//!               │ kind u8 │ length varint │ crc32c u32 │ count varint │ min signed │ span varint │ body │
-//!               └─────────┴───────────────┴────────────┴──────────────┴────────────┴─────────────┴┄┄┄┄┄┄┘
-//!                                         └───────────────────── length bytes ──────────────────────────┘
+//! value    ┌────────────┬──────────┬───────┬───────┬┄
+//!          │ version u8 │ flags u8 │ frame │ frame │ …      version 1, flags 0
+//!          └────────────┴──────────┴───────┴───────┴┄
+//! frame    ┌─────────┬────────┬─────────┬──────────────┬────────────┬─────────────┬┄┄┄┄┄┄┐
+//!          │ kind u8 │ length │ crc u32 │ count varint │ min signed │ span varint │ body │
+//!          └─────────┴────────┴─────────┴──────────────┴────────────┴─────────────┴┄┄┄┄┄┄┘
+//!                    length, a varint: bytes from the checksum on
 //! ```
 //!
-//! *varint*: LEB128. *signed*: zigzag, then varint. Fixed-width integers are little-endian. `min` is the time of
-//! the first sample, `span` the time from it to the last. The checksum covers the frame without itself: kind, length,
-//! and all behind the checksum. `count` is 1 to [`MAX_FRAME_SAMPLES`], and 0 where the frame holds no samples.
+//! *varint*: LEB128. *signed*: zigzag, then varint. Fixed-width integers are little-endian. `min`
+//! is the time of the first sample, `span` the time from it to the last. The checksum covers the
+//! frame without itself: kind, length, and all behind the checksum. `count` is 1 to
+//! [`MAX_FRAME_SAMPLES`], and 0 where the frame holds no samples.
 //!
-//! Nothing in a frame refers to anything outside of it, and the same bytes are the same set of samples, so frames of
-//! a series may be copied, repeated and reordered.
+//! Nothing in a frame refers to anything outside of it, and the same bytes are the same set of
+//! samples, so frames of a series may be copied, repeated and reordered.
 
 use crate::varint::{MAX_VARINT_BYTES, Reader, put_signed, put_varint, varint_bytes};
 
@@ -23,12 +24,13 @@ use crate::varint::{MAX_VARINT_BYTES, Reader, put_signed, put_varint, varint_byt
 pub(crate) const VERSION: u8 = 1;
 /// What a chunk value begins with.
 pub(crate) const VALUE_HEAD: [u8; 2] = [VERSION, 0];
-/// Most samples of one frame. A frame of equal values at equal distances needs no byte a sample, so without a bound a
-/// few bytes could ask for any amount of memory.
+/// Most samples of one frame. A frame of equal values at equal distances needs no byte a sample, so
+/// without a bound a few bytes could ask for any amount of memory.
 pub const MAX_FRAME_SAMPLES: usize = 1 << 16;
 /// Kind, length and checksum.
 const SMALLEST_FRAME: usize = 6;
-/// Bytes that a search for the next frame behind damage may checksum. Beyond it the rest of the value is lost.
+/// Bytes that a search for the next frame behind damage may checksum. Beyond it the rest of the
+/// value is lost.
 const RESYNC_BUDGET_BYTES: usize = 4 << 20;
 
 /// What a frame holds. The numbers are the format; a retired one is never used again.
@@ -110,7 +112,8 @@ pub(crate) struct Unreadable<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// The frames of a chunk value, checked; behind damage it goes on with the next frame that can be found.
+/// The frames of a chunk value, checked; behind damage it goes on with the next frame that can be
+/// found.
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     value: &'a [u8],
@@ -153,8 +156,9 @@ impl<'a> Frames<'a> {
         Unreadable { damage: Damage { offset, what }, bytes: &self.value[offset..end] }
     }
 
-    /// Where to go on behind a frame that is damaged and claims to be `claimed` bytes long: at its end if that is
-    /// sound, else wherever the next sound frame is, as the length itself may be what is damaged.
+    /// Where to go on behind a frame that is damaged and claims to be `claimed` bytes long: at its
+    /// end if that is sound, else wherever the next sound frame is, as the length itself may be
+    /// what is damaged.
     fn end_of_damage(&mut self, claimed: Option<usize>) -> usize {
         let is_sound = |at: usize| match parse(self.value, at) {
             Ok(_) => true,
@@ -220,7 +224,8 @@ impl FrameKind {
     }
 }
 
-/// Length of the whole frame at `at` as it claims, and of what precedes its checksum; nothing if the value is shorter.
+/// Length of the whole frame at `at` as it claims, and of what precedes its checksum; nothing if
+/// the value is shorter.
 fn extent(value: &[u8], at: usize) -> Option<(usize, usize)> {
     let mut reader = Reader::new(value.get(at + 1..)?);
     let length = usize::try_from(reader.varint()?).ok()?;

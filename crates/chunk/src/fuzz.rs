@@ -1,4 +1,5 @@
-//! Bodies of fuzz targets: each takes any bytes and panics where a promise is broken. The tests run them over a corpus.
+//! Bodies of fuzz targets: each takes any bytes and panics where a promise is broken. The tests run
+//! them over a corpus.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ pub fn value(bytes: &[u8]) {
     assert_eq!(content(&part), expected);
 }
 
-/// The body of a frame of any bytes, with a checksum that matches: what the codecs are given must not panic.
+/// The body of a frame of any bytes, with a checksum that matches: what the codecs are given must
+/// not panic.
 pub fn body(bytes: &[u8]) {
     let Some(([kind, count @ .., span], body)) = bytes.split_first_chunk::<4>() else { return };
     let kind = FrameKind::of(1 + kind % 8).expect("1 to 8 are kinds");
@@ -64,7 +66,8 @@ pub fn chunk_value(bytes: &[u8]) -> Vec<u8> {
     merge(Some(&seal(&samples(sealed))), [encode(&samples(other)).as_slice()])
 }
 
-/// Lets `change` alter the body of each frame of a value, gives it a checksum that matches, and decodes it.
+/// Lets `change` alter the body of each frame of a value, gives it a checksum that matches, and
+/// decodes it.
 pub fn each_body(chunk_value: &[u8], mut change: impl FnMut(&mut Vec<u8>)) {
     for frame in Frames::new(chunk_value).flatten() {
         let mut body = frame.body.to_vec();
@@ -75,8 +78,8 @@ pub fn each_body(chunk_value: &[u8], mut change: impl FnMut(&mut Vec<u8>)) {
     }
 }
 
-/// Samples made of any bytes: they come back from the open segment, from late frames and from sealed ones, with the
-/// digest of the set.
+/// Samples made of any bytes: they come back from the open segment, from late frames and from
+/// sealed ones, with the digest of the set.
 pub fn round_trip(bytes: &[u8]) {
     let samples = samples(bytes);
     let expected = content(&samples);
@@ -103,7 +106,8 @@ pub fn round_trip(bytes: &[u8]) {
     assert_eq!(sealed_digest(&sealed).is_some(), Frames::new(&sealed).count() == 1);
 }
 
-/// Operands of any bytes: merging them never fails, and neither order nor grouping changes what is held.
+/// Operands of any bytes: merging them never fails, and neither order nor grouping changes what is
+/// held.
 pub fn merging(bytes: &[u8]) {
     let mut operands = Vec::new();
     let mut rest = bytes;
@@ -128,7 +132,9 @@ pub fn merging(bytes: &[u8]) {
         assert_eq!(frames(other), frames(&whole));
     }
     let mut united = Samples::default();
-    operands.iter().for_each(|operand| drop(decode(operand, TimeRange::ALL, &mut united)));
+    for operand in &operands {
+        decode(operand, TimeRange::ALL, &mut united);
+    }
     for value in [&whole, &reversed, &grouped] {
         let mut merged = Samples::default();
         decode(value, TimeRange::ALL, &mut merged);

@@ -6,15 +6,18 @@
 //!        └───────┴────────┴─────────┴──────┴───────┴────────────────────────────┘
 //! ```
 //!
-//! A *layout* is what seldom changes: schema, thresholds, spans, custom bounds; each is stored once for the run of
-//! samples that have it. *Sums* are [`values`](crate::values). *Cells* are the counts, one layout after the other, in each
-//! bucket by bucket and in a bucket sample by sample, as what belongs together changes together:
+//! A *layout* is what seldom changes: schema, thresholds, spans, custom bounds; each is stored once
+//! for the run of samples that have it. *Sums* are [`values`](crate::values). *Cells* are the
+//! counts, one layout after the other, in each bucket by bucket and in a bucket sample by sample,
+//! as what belongs together changes together:
 //!
-//! - of integer histograms one series of ints: per bucket the absolute count of the first sample, then differences from
-//!   sample to sample. The first column is what the count has beyond the sum of all buckets, so mostly zeros;
+//! - of integer histograms one series of ints: per bucket the absolute count of the first sample,
+//!   then differences from sample to sample. The first column is what the count has beyond the sum
+//!   of all buckets, so mostly zeros;
 //! - of float histograms one series of values: the count, the zero bucket, the buckets.
 //!
-//! Arithmetic wraps, and spans need not agree with buckets: what a sender sent comes back, valid or not.
+//! Arithmetic wraps, and spans need not agree with buckets: what a sender sent comes back, valid or
+//! not.
 
 mod cells;
 mod layout;
@@ -31,12 +34,12 @@ use crate::times::{put_times, read_times};
 use crate::values::{put_values, read_values};
 use crate::varint::Reader;
 
-/// Most cells of one frame: buckets, spans and bounds of all its samples. Equal ones need next to no bytes, so without a
-/// bound a small frame could ask for any amount of memory.
+/// Most cells of one frame: buckets, spans and bounds of all its samples. Equal ones need next to
+/// no bytes, so without a bound a small frame could ask for any amount of memory.
 const MAX_CELLS: usize = 1 << 22;
 
-/// Whether a frame can hold the histogram: all but those of millions of buckets, which whoever takes samples in has
-/// to refuse, as encoding leaves them out.
+/// Whether a frame can hold the histogram: all but those of millions of buckets, which whoever
+/// takes samples in has to refuse, as encoding leaves them out.
 pub fn fits(histogram: &Histogram) -> bool {
     layout::cells(histogram) <= MAX_CELLS
 }

@@ -1,22 +1,29 @@
 //! Series of integers in blocks: bits of one width, and patches for the few that need more.
 //!
 //! ```text
-//! block   ┌─────────────────────┬─────────────┬────────────────┬─────────────────┬──────────────────┬────────────────┐
-//!         │ 65·mode + width, u8 │ base signed │ patches varint │ gap varint × p  │ high varint × p  │ width × n bits │
-//!         └─────────────────────┴─────────────┴────────────────┴─────────────────┴──────────────────┴────────────────┘
+//! ┌───────────────────┬──────┬─────────┬───────────┬────────────┬─────────┐
+//! │ 65·mode + width   │ base │ patches │ gap × p   │ high × p   │ packed  │
+//! │ u8                │ sgn. │ varint  │ varint    │ varint     │ width·n │
+//! └───────────────────┴──────┴─────────┴───────────┴────────────┴─────────┘
 //! ```
 //!
-//! A block holds up to [`BLOCK`] integers; only the last of a series may hold fewer. By mode, what is stored of each is
+//! A block holds up to [`BLOCK`] integers; only the last of a series may hold fewer. By mode, what
+//! is stored of each is
 //!
 //! - 0, *delta*: the zigzag of its difference to the one before (of the block before, at first);
-//! - 1, *offset*: its distance from a base, which is stored as the difference to the integer before the block; only
-//!   this mode has a base;
-//! - 2, *plain*: its own zigzag.
+//! - 1, *offset*: its distance from a base, which is stored as the difference to the integer before
+//!   the block;
+//! - 2, *plain*: its own zigzag;
+//! - 3, *rise*: its difference to the one before less a base, which is the smallest of those; where
+//!   a counter falls, the difference wraps and is a patch. The width is at most 60.
 //!
-//! The low `width` bits (0 to 64) of all come last, lowest first, packed to a whole number of bytes. A patch is
-//! an integer that needs more: its gap is the number of integers between it and the patch before, its high part
-//! belongs above `width`. Width 0 makes a list of the few exceptions in an otherwise even series, and gaps and high
-//! parts lie apart as they are in blocks of one series after the other: bytes of a kind compress again.
+//! Only *offset* and *rise* have a base.
+//!
+//! The low `width` bits (0 to 64) of all come last, lowest first, packed to a whole number of
+//! bytes. A patch is an integer that needs more: its gap is the number of integers between it and
+//! the patch before, its high part belongs above `width`. Width 0 makes a list of the few
+//! exceptions in an otherwise even series, and gaps and high parts lie apart as they are in blocks
+//! of one series after the other: bytes of a kind compress again.
 //!
 //! All arithmetic wraps, so any integers come back.
 
@@ -27,7 +34,12 @@ pub(crate) const BLOCK: usize = 256;
 const DELTA: u8 = 0;
 const OFFSET: u8 = 1;
 const PLAIN: u8 = 2;
+const RISE: u8 = 3;
 const WIDTHS: u8 = 65;
+/// What of the tags is left for the last mode.
+const WIDEST_RISE: u32 = 60;
+/// Falls of a counter in a block up to which a patch for each beats a sign for all.
+const FEW_FALLS: usize = 2;
 
 /// What a series is like, and so which modes are worth a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +68,15 @@ fn put_series(out: &mut Vec<u8>, previous: i64, block: &[i64]) {
     let mut last = previous;
     let deltas =
         block.iter().map(|&value| zigzag(value.wrapping_sub(std::mem::replace(&mut last, value))));
-    let deltas = Candidate::new(DELTA, 0, deltas);
-    // One byte and no patch: nothing is smaller.
+    let mut deltas = Candidate::new(DELTA, 0, deltas);
+    // No bits and no patch: nothing is smaller.
     if deltas.bytes <= 2 {
         return deltas.put(out);
+    }
+    if let Some(rises) = deltas.as_rises()
+        && rises.bytes < deltas.bytes
+    {
+        deltas = rises;
     }
     let base = block.iter().copied().min().expect("blocks are not empty");
     let offsets = block.iter().map(|&value| value.wrapping_sub(base).cast_unsigned());
@@ -89,14 +106,26 @@ impl Candidate {
             length += 1;
         }
         let (width, patches, bytes) = best_width(&lengths, length);
-        let base_bytes = if mode == OFFSET { varint_bytes(zigzag(base)) } else { 0 };
+        let base_bytes = if has_base(mode) { varint_bytes(zigzag(base)) } else { 0 };
         Self { mode, base, words, length, width, patches, bytes: 1 + base_bytes + bytes }
+    }
+
+    /// The same deltas without their signs, if they seldom have one.
+    fn as_rises(&self) -> Option<Self> {
+        let deltas = || self.words[..self.length].iter().map(|&word| unzigzag(word));
+        let falls = deltas().filter(|&delta| delta < 0).count();
+        if falls > FEW_FALLS {
+            return None;
+        }
+        let base = deltas().filter(|&delta| delta >= 0).min()?;
+        let rises = deltas().map(|delta| delta.wrapping_sub(base).cast_unsigned());
+        Some(Self::new(RISE, base, rises)).filter(|rises| rises.width <= WIDEST_RISE)
     }
 
     fn put(&self, out: &mut Vec<u8>) {
         let words = &self.words[..self.length];
         out.push(self.mode * WIDTHS + self.width as u8);
-        if self.mode == OFFSET {
+        if has_base(self.mode) {
             put_signed(out, self.base);
         }
         put_varint(out, self.patches as u64);
@@ -117,8 +146,12 @@ impl Candidate {
     }
 }
 
-/// The width that needs the fewest bytes, the patches it leaves and the bytes; `lengths` counts integers by their
-/// number of bits.
+fn has_base(mode: u8) -> bool {
+    matches!(mode, OFFSET | RISE)
+}
+
+/// The width that needs the fewest bytes, the patches it leaves and the bytes; `lengths` counts
+/// integers by their number of bits.
 fn best_width(lengths: &[u16; WIDTHS as usize], count: usize) -> (u32, usize, usize) {
     let longest = lengths.iter().rposition(|&n| n > 0).unwrap_or(0);
     let mut best = (longest as u32, 0, packed_bytes(count, longest as u32) + 1);
@@ -174,27 +207,28 @@ pub(crate) fn read_ints(reader: &mut Reader<'_>, mut previous: i64, out: &mut [i
     for block in out.chunks_mut(BLOCK) {
         let tag = reader.byte()?;
         let (mode, width) = (tag / WIDTHS, u32::from(tag % WIDTHS));
-        let base = if mode == OFFSET { previous.wrapping_add(reader.signed()?) } else { 0 };
+        let base = if has_base(mode) { reader.signed()? } else { 0 };
         let patches = usize::try_from(reader.varint()?).ok()?;
-        if mode == DELTA && width == 0 && patches == 0 {
-            block.fill(previous);
-            continue;
-        }
         if patches > block.len() || (width == 64 && patches > 0) {
             return None;
         }
+        if width == 0 && mode != RISE {
+            // Nothing but patches, as most series have it.
+            let first = if mode == PLAIN { 0 } else { previous.wrapping_add(base) };
+            read_patches(reader, patches, mode, first, block)?;
+            previous = block[block.len() - 1];
+            continue;
+        }
         let mut words = [0; BLOCK];
         let words = &mut words[..block.len()];
-        let places = *reader;
-        for _ in 0..patches {
-            reader.varint()?;
-        }
-        let highs = *reader;
-        for _ in 0..patches {
-            reader.varint()?;
-        }
+        let (mut gaps, mut highs) = patch_columns(reader, patches)?;
         unpack(reader, words, width)?;
-        patch((places, highs), patches, words, width)?;
+        let mut at = 0usize;
+        for _ in 0..patches {
+            at = at.checked_add(usize::try_from(gaps.varint()?).ok()?)?;
+            *words.get_mut(at)? |= highs.varint()? << width;
+            at += 1;
+        }
         match mode {
             DELTA => {
                 for (value, &word) in block.iter_mut().zip(&*words) {
@@ -202,35 +236,69 @@ pub(crate) fn read_ints(reader: &mut Reader<'_>, mut previous: i64, out: &mut [i
                     *value = previous;
                 }
             }
+            RISE => {
+                for (value, &word) in block.iter_mut().zip(&*words) {
+                    previous = previous.wrapping_add(base).wrapping_add(word.cast_signed());
+                    *value = previous;
+                }
+            }
             OFFSET => {
+                let base = previous.wrapping_add(base);
                 for (value, &word) in block.iter_mut().zip(&*words) {
                     *value = base.wrapping_add(word.cast_signed());
                 }
             }
-            PLAIN => {
+            _ => {
                 for (value, &word) in block.iter_mut().zip(&*words) {
                     *value = unzigzag(word);
                 }
             }
-            _ => return None,
         }
         previous = block[block.len() - 1];
     }
     Some(())
 }
 
-fn patch(
-    (mut places, mut highs): (Reader<'_>, Reader<'_>),
-    patches: usize,
-    words: &mut [u64],
-    width: u32,
-) -> Option<()> {
-    let mut at = 0usize;
+/// Takes gaps and high parts.
+fn patch_columns<'a>(reader: &mut Reader<'a>, patches: usize) -> Option<(Reader<'a>, Reader<'a>)> {
+    let gaps = *reader;
     for _ in 0..patches {
-        at = at.checked_add(usize::try_from(places.varint()?).ok()?)?;
-        *words.get_mut(at)? |= highs.varint()? << width;
-        at += 1;
+        reader.varint()?;
     }
+    let highs = *reader;
+    for _ in 0..patches {
+        reader.varint()?;
+    }
+    Some((gaps, highs))
+}
+
+/// Fills a block of width 0: `first`, but for the patches.
+fn read_patches(
+    reader: &mut Reader<'_>,
+    patches: usize,
+    mode: u8,
+    mut first: i64,
+    block: &mut [i64],
+) -> Option<()> {
+    let (mut gaps, mut highs) = patch_columns(reader, patches)?;
+    let mut rest = block;
+    for _ in 0..patches {
+        let gap = usize::try_from(gaps.varint()?).ok()?;
+        let (even, after) = rest.split_at_mut_checked(gap)?;
+        even.fill(first);
+        let (patched, after) = after.split_first_mut()?;
+        let high = highs.varint()?;
+        *patched = match mode {
+            DELTA => first.wrapping_add(unzigzag(high)),
+            OFFSET => first.wrapping_add(high.cast_signed()),
+            _ => unzigzag(high),
+        };
+        if mode == DELTA {
+            first = *patched;
+        }
+        rest = after;
+    }
+    rest.fill(first);
     Some(())
 }
 
@@ -240,7 +308,8 @@ fn unpack(reader: &mut Reader<'_>, words: &mut [u64], width: u32) -> Option<()> 
     }
     let ahead = reader.rest();
     let packed = reader.take(packed_bytes(words.len(), width))?;
-    // Each word is cut out of 8 bytes that may reach beyond the packed ones; what follows them usually suffices.
+    // Each word is cut out of 8 bytes that may reach beyond the packed ones; what follows them
+    // usually suffices.
     let mut padded = [0; BLOCK * 8 + 8];
     let bytes = if ahead.len() >= packed.len() + 8 {
         &ahead[..packed.len() + 8]
@@ -250,15 +319,17 @@ fn unpack(reader: &mut Reader<'_>, words: &mut [u64], width: u32) -> Option<()> 
     };
     let load = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let mask = mask(width);
-    let mut bit = 0;
-    for word in words {
-        let (at, shift) = (bit / 8, bit % 8);
-        *word = load(at) >> shift;
-        if shift + width as usize > 64 {
-            *word |= u64::from(bytes[at + 8]) << (64 - shift);
+    let width = width as usize;
+    let places = (0..).step_by(width).map(|bit| (bit / 8, bit % 8));
+    if width <= 57 {
+        for (word, (at, shift)) in words.iter_mut().zip(places) {
+            *word = load(at) >> shift & mask;
         }
-        *word &= mask;
-        bit += width as usize;
+    } else {
+        for (word, (at, shift)) in words.iter_mut().zip(places) {
+            let above = u64::from(bytes[at + 8]).checked_shl(64 - shift as u32).unwrap_or(0);
+            *word = (load(at) >> shift | above) & mask;
+        }
     }
     Some(())
 }
@@ -278,12 +349,20 @@ mod tests {
                 0..600
             ),
             prop::collection::vec(1_000_000..1_000_100i64, 0..600),
+            prop::collection::vec(0..100i64, 0..600).prop_map(|mut values| {
+                values.sort_unstable();
+                values
+            }),
         ]
     }
 
     proptest! {
         #[test]
-        fn integers_come_back(values in series(), previous in any::<i64>(), small in any::<bool>()) {
+        fn integers_come_back(
+            values in series(),
+            previous in any::<i64>(),
+            small in any::<bool>(),
+        ) {
             let shape = if small { Shape::Small } else { Shape::Series };
             let mut bytes = Vec::new();
             put_ints(&mut bytes, previous, &values, shape);
@@ -312,5 +391,10 @@ mod tests {
         assert!(length(&values) <= 5, "a gap and an offset");
         values[100..].fill(9);
         assert!(length(&values) <= 5, "a gap and a delta");
+        let steady: Vec<i64> = (0..241).map(|index| index * 1000 + index % 2).collect();
+        assert!(length(&steady) <= 70, "two bits each: {}", length(&steady));
+        let mut reset = steady;
+        reset[100..].iter_mut().for_each(|value| *value -= 100_000);
+        assert!(length(&reset) <= 82, "and a patch: {}", length(&reset));
     }
 }

@@ -1,9 +1,10 @@
 //! The union of chunk values as bytes: what RocksDB's merge operator does.
 //!
-//! Frames are appended in the order of their first appearance, byte-identical ones once. Nothing is decoded but
-//! heads and checksums, and nothing can fail: an operator that fails in a compaction makes the store refuse writes. What
-//! cannot be read is kept verbatim as the body of a *damaged* frame, with a count, minimum and span of 0, for readers to
-//! report. An operand alone decides what becomes of it, so the set of frames does not depend on the grouping of operands.
+//! Frames are appended in the order of their first appearance, byte-identical ones once. Nothing is
+//! decoded but heads and checksums, and nothing can fail: an operator that fails in a compaction
+//! makes the store refuse writes. What cannot be read is kept verbatim as the body of a *damaged*
+//! frame, with a count, minimum and span of 0, for readers to report. An operand alone decides what
+//! becomes of it, so the set of frames does not depend on the grouping of operands.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +14,8 @@ use crate::frame::{FrameKind, Frames, VALUE_HEAD, put_frame};
 /// Frames up to which comparing with each one is faster than hashing.
 const FEW_FRAMES: usize = 16;
 
-/// The union of chunk values; for full and partial merges alike. Of no frames at all, the empty value.
+/// The union of chunk values; for full and partial merges alike. Of no frames at all, the empty
+/// value.
 pub fn merge<'a>(
     existing: Option<&'a [u8]>,
     operands: impl IntoIterator<Item = &'a [u8]>,

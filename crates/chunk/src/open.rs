@@ -1,5 +1,5 @@
-//! The open segment of one series: floats that the head appends to and readers read, in the format of
-//! [`xor`](crate::xor), which needs no finishing but a head.
+//! The open segment of one series: floats that the head appends to and readers read, in the format
+//! of [`xor`](crate::xor), which needs no finishing but a head.
 
 use std::fmt;
 
@@ -7,8 +7,9 @@ use crate::bits::{put_bits, reserve_in_small_steps};
 use crate::frame::{FrameKind, MAX_FRAME_SAMPLES, VALUE_HEAD, put_frame};
 use crate::xor::put_step;
 
-/// Float samples in the order of time, compressed as they come. 64 bytes and what [`heap_bytes`](Self::heap_bytes)
-/// says; readable at any time ([`Decoder::decode_open`](crate::Decoder::decode_open)).
+/// Float samples in the order of time, compressed as they come. 64 bytes and what
+/// [`heap_bytes`](Self::heap_bytes) says; readable at any time
+/// ([`Decoder::decode_open`](crate::Decoder::decode_open)).
 #[derive(Clone, Default)]
 pub struct OpenFloats {
     /// The body of a frame; empty while there is no sample.

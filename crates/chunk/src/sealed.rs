@@ -1,4 +1,5 @@
-//! Sealed frames: the samples of a window once it is complete, as small as they get, with their digest.
+//! Sealed frames: the samples of a window once it is complete, as small as they get, with their
+//! digest.
 //!
 //! ```text
 //! body of sealed floats   ┌───────┬────────┬────────┬────────────┐
@@ -6,12 +7,27 @@
 //!                         └───────┴────────┴────────┴────────────┘
 //! ```
 //!
-//! The head of the frame and the times after it are the same bytes for all series of a target, the values are often
-//! the same for all series of a metric, and checksum and digest are the same for none: so they enclose the rest. The parts
-//! are described in `times`, `values`, `starts` and [`digest`](crate::digest()).
+//! The head of the frame and the times after it are the same bytes for all series of a target, the
+//! values are often the same for all series of a metric, and checksum and digest are the same for
+//! none: so they enclose the rest. The parts are described in `times`, `values`, `starts` and
+//! [`digest`](crate::digest()).
 //!
-//! Measured on real scrapes of a node_exporter, two Prometheis and a VictoriaMetrics (240 samples at 15 s, one scrape in
-//! twenty late): see the `trace` example.
+//! Measured by the `sizes` example on recorded scrapes of a node_exporter, a Prometheus and a
+//! VictoriaMetrics, 1,669 series of 60 hosts, 240 samples at 15 s, one scrape in twenty late; bytes
+//! a sample of a chunk value, and of what zstd leaves of 16 KiB of one metric:
+//!
+//! | codec | share | bytes | zstd |
+//! | --- | --- | --- | --- |
+//! | constant | 0.722 | 0.246 | 0.054 |
+//! | whole numbers | 0.207 | 0.866 | 0.344 |
+//! | other decimals | 0.056 | 1.403 | 0.914 |
+//! | drifting decimals | 0.011 | 1.397 | 0.510 |
+//! | bits, pco | 0.004 | 1.406 | 0.808 |
+//! | all | | 0.456 | 0.173 |
+//!
+//! In the order of keys, the keys included, 16 KiB blocks leave 0.334; open segments, and what the
+//! head flushes, have 0.764. pco as one more candidate for whole numbers saved 0.008 a sample of all
+//! in a trial, and such frames take three times as long to read.
 
 use rangekeeper_model::{Floats, Samples};
 
@@ -41,7 +57,8 @@ pub(crate) struct Scratch {
     pub(crate) values: values::Scratch,
 }
 
-/// A chunk value of sealed frames of the samples; of no samples, nothing. For many series, use a [`Sealer`].
+/// A chunk value of sealed frames of the samples; of no samples, nothing. For many series, use a
+/// [`Sealer`].
 pub fn seal(samples: &Samples) -> Vec<u8> {
     Sealer::default().seal(samples)
 }
@@ -89,7 +106,8 @@ impl Frame<'_> {
     }
 }
 
-/// Appends the samples of a frame of sealed floats; nothing where it is malformed, and then `out` holds more than before.
+/// Appends the samples of a frame of sealed floats; nothing where it is malformed, and then `out`
+/// holds more than before.
 pub(crate) fn decode_floats(
     frame: &Frame<'_>,
     out: &mut Floats,
@@ -107,8 +125,9 @@ pub(crate) fn decode_floats(
     (frame.body.len() - reader.rest().len() == content).then_some(())
 }
 
-/// The digest of the set that a chunk value holds, without decoding: nothing unless it is as sealing left it, whole and
-/// with no frame beside the sealed ones. Equals [`digest`](crate::digest()) of what [`decode`](crate::decode()) gives.
+/// The digest of the set that a chunk value holds, without decoding: nothing unless it is as
+/// sealing left it, whole and with no frame beside the sealed ones. Equals
+/// [`digest`](crate::digest()) of what [`decode`](crate::decode()) gives.
 pub fn sealed_digest(value: &[u8]) -> Option<u64> {
     let mut digest = 0u64;
     let mut end_ms: Option<i64> = None;

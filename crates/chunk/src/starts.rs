@@ -1,10 +1,13 @@
 //! The start timestamps of a frame.
 //!
 //! ```text
-//! 0 │                                                                      no sample has one
-//! 1 │ runs varint │ (length varint, start − start before signed) × runs    before the first run: the frame's min
-//! 2 │ ints: time − start, after 0                                          a start for every sample, as deltas have
+//! 0 │
+//! 1 │ runs varint │ (length varint, start − start before signed) × runs
+//! 2 │ ints: time − start, after 0
 //! ```
+//!
+//! 0: no sample has one. 1: it seldom changes; before the first run comes the frame's min. 2: it
+//! goes with the time, as in deltas.
 
 use crate::ints::{Shape, put_ints, read_ints};
 use crate::varint::{Reader, put_signed, put_varint};
@@ -35,8 +38,8 @@ pub(crate) fn put_starts(out: &mut Vec<u8>, times: &[i64], starts: &[i64], scrat
     }
 }
 
-/// Appends to `starts` the start timestamps of the samples at `times`. Leaves a column empty that is empty, as long as
-/// none is set; else it must have one for each sample before.
+/// Appends to `starts` the start timestamps of the samples at `times`. Leaves a column empty that
+/// is empty, as long as none is set; else it must have one for each sample before.
 pub(crate) fn read_starts(
     reader: &mut Reader<'_>,
     times: &[i64],

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! ┌─────────────┬───────────────────────────────────────────────────┐
-//! │ step varint │ ints: time − min − index·step, from the second on │      nothing where there is one sample
+//! │ step varint │ ints: time − min − index·step, from the second on │
 //! └─────────────┴───────────────────────────────────────────────────┘
 //! ```
 //!
-//! Scrapes that are late for once are offsets with a gap and a deviation each; a grid that shifts, as after a scrape
-//! that was missed, is a delta. All series of a target have the same bytes here and in the head of the frame before it, so
-//! a general compressor behind this one finds them again.
+//! Of one sample there is nothing.
+//!
+//! Scrapes that are late for once are offsets with a gap and a deviation each; a grid that shifts,
+//! as after a scrape that was missed, is a delta. All series of a target have the same bytes here
+//! and in the head of the frame before it, so a general compressor behind this one finds them
+//! again.
 
 use crate::ints::{Shape, put_ints, read_ints};
 use crate::varint::{Reader, put_varint};
@@ -55,6 +58,8 @@ pub(crate) fn read_times(
 ) -> Option<()> {
     let (first, rest) = times.split_first_mut()?;
     *first = min_ms;
+    let mut before = min_ms;
+    let mut is_rising = true;
     if !rest.is_empty() {
         let step = reader.varint()?.cast_signed();
         read_ints(reader, 0, rest)?;
@@ -62,8 +67,9 @@ pub(crate) fn read_times(
         for time in rest {
             grid = grid.wrapping_add(step);
             *time = time.wrapping_add(grid);
+            is_rising &= before < *time;
+            before = *time;
         }
     }
-    let rising = times.windows(2).fold(true, |rising, pair| rising & (pair[0] < pair[1]));
-    (rising && times.last() == Some(&max_ms)).then_some(())
+    (is_rising && before == max_ms).then_some(())
 }

@@ -1,4 +1,5 @@
-//! Variable-length integers (LEB128, seven bits a byte, lowest first) and a reader of bytes that never runs past them.
+//! Variable-length integers (LEB128, seven bits a byte, lowest first) and a reader of bytes that
+//! never runs past them.
 
 /// Longest encoding of a `u64`.
 pub(crate) const MAX_VARINT_BYTES: usize = 10;
@@ -75,6 +76,16 @@ impl<'a> Reader<'a> {
     /// A varint; `None` also where it has more than 64 bits.
     #[inline]
     pub(crate) fn varint(&mut self) -> Option<u64> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Some(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for (index, &byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
             if index == MAX_VARINT_BYTES - 1 && byte > 1 {

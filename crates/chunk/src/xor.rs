@@ -1,7 +1,8 @@
-//! XOR floats: what open segments are made of, and what the head flushes. Bits, most significant first:
+//! XOR floats: what open segments are made of, and what the head flushes. Bits, most significant
+//! first:
 //!
 //! ```text
-//! body     first value, f64 bits, 8 bytes little-endian │ 0, or 1 step(first start − min): its start timestamp
+//! body     first value, f64, 8 bytes │ 0, or 1 step(first start − min): its start timestamp
 //!          then for each further sample
 //! 0        time goes on by the same delta, value unchanged
 //! 10       same delta, other value                       │ xor
@@ -14,16 +15,16 @@
 //!          1: 6 bits leading zeros, 6 bits length − 1, then those bits
 //! ```
 //!
-//! The delta before the second sample is 0. The place of the first xor is all 64 bits. One bit a sample is what nine in ten samples
-//! need; so the two most frequent events share one code.
+//! The delta before the second sample is 0. The place of the first xor is all 64 bits. One bit a
+//! sample is what nine in ten samples need; so the two most frequent events share one code.
 
 use rangekeeper_model::Floats;
 
 use crate::bits::{BitReader, put_bits};
 use crate::varint::{unzigzag, zigzag};
 
-/// Decodes `count` samples from `min_ms` to `max_ms`; nothing where the body is none that the writer makes, and then `out`
-/// holds more than before.
+/// Decodes `count` samples from `min_ms` to `max_ms`; nothing where the body is none that the
+/// writer makes, and then `out` holds more than before.
 pub(crate) fn decode(
     body: &[u8],
     count: usize,
@@ -96,7 +97,8 @@ pub(crate) fn decode(
         index += 1;
     }
     starts.fill_to(base + count);
-    // Every delta is positive and none is long enough to go once around, so ending at the right time means rising.
+    // Every delta is positive and none is long enough to go once around, so ending at the right
+    // time means rising.
     let sound = !reader.overrun() && time == max_ms && (count == 1 || delta > 0);
     sound.then_some(())
 }

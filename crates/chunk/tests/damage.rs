@@ -1,4 +1,5 @@
 //! What is damaged is named and not served; everything else stays readable, also behind a merge.
+#![expect(clippy::cast_precision_loss, reason = "small numbers of a test")]
 
 use rangekeeper_chunk::{Damage, DamageKind, Frames, OpenFloats, decode, encode, merge, seal};
 use rangekeeper_model::{Samples, TimeRange};
@@ -25,7 +26,8 @@ fn decoded(value: &[u8]) -> (Samples, Vec<Damage>) {
     (samples, damages)
 }
 
-/// The frames of which all ten samples are there; panics where some are there or a sample was never written.
+/// The frames of which all ten samples are there; panics where some are there or a sample was never
+/// written.
 fn whole_frames(samples: &Samples, original: &Samples) -> Vec<i64> {
     let frames: Vec<i64> = (0..FRAMES)
         .filter(|frame| {

@@ -1,5 +1,5 @@
-//! The fuzz bodies over a corpus of random and of nearly sound inputs. `RANGEKEEPER_FUZZ_SECONDS` makes it longer,
-//! `RANGEKEEPER_SEED` repeats a run.
+//! The fuzz bodies over a corpus of random and of nearly sound inputs. `RANGEKEEPER_FUZZ_SECONDS`
+//! makes it longer, `RANGEKEEPER_SEED` repeats a run.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,11 @@
 //! Histograms: every field comes back, and what seldom changes is stored once.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a test"
+)]
 
 use std::sync::Arc;
 
@@ -55,15 +62,14 @@ fn float(index: u64) -> Histogram {
 }
 
 fn samples(count: u64, histogram: impl Fn(u64) -> Histogram) -> Samples {
-    let mut samples = Samples::default();
-    samples.histograms = (0..count)
+    let histograms = (0..count)
         .map(|index| HistogramSample {
             timestamp_ms: 1_763_712_000_000 + index as i64 * STEP_MS,
             start_ms: 0,
             histogram: Arc::new(histogram(index)),
         })
         .collect();
-    samples
+    Samples { histograms, ..Samples::default() }
 }
 
 /// Both forms give back the same; returns their lengths, sealed first.
@@ -95,11 +101,11 @@ fn a_histogram_of_twenty_buckets_takes_less_than_a_byte_a_bucket() {
 #[test]
 fn layouts_hints_and_kinds_may_change_from_sample_to_sample() {
     let changing = |index: u64| {
-        let mut histogram = if index % 5 == 0 { float(index) } else { integer(index) };
-        if index % 3 == 0 {
+        let mut histogram = if index.is_multiple_of(5) { float(index) } else { integer(index) };
+        if index.is_multiple_of(3) {
             histogram.reset_hint = CounterResetHint::Reset;
         }
-        if index % 7 == 0 {
+        if index.is_multiple_of(7) {
             histogram.custom_values.push(index as f64);
         }
         if index == 20 {

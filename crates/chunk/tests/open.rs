@@ -1,4 +1,9 @@
 //! Open segments: what they take, what they refuse, what they weigh.
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_wrap,
+    reason = "small numbers of a test"
+)]
 
 use rangekeeper_chunk::{Decoder, MAX_FRAME_SAMPLES, OpenFloats, Refused};
 use rangekeeper_model::{Samples, TimeRange};

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use rangekeeper_chunk::{OpenFloats, decode, encode, merge};
 use rangekeeper_model::{STALE_NAN_BITS, Samples, TimeRange};
 
-/// Floats with what codecs stumble over: special values, repeats, whole numbers, regular and wild times, starts.
+/// Floats with what codecs stumble over: special values, repeats, whole numbers, regular and wild
+/// times, starts.
 fn samples() -> impl Strategy<Value = Samples> {
     let value = prop_oneof![
         Just(f64::from_bits(STALE_NAN_BITS)),
@@ -66,7 +67,7 @@ proptest! {
         for (index, (time, start_ms, value)) in bits(&samples).into_iter().enumerate() {
             let value = f64::from_bits(value);
             all.floats.push(time, start_ms, value);
-            let half = (cut >> (index % 64)) as usize & 1;
+            let half = usize::from(cut >> (index % 64) & 1 == 1);
             if halves[half].append(time, start_ms, value).is_err() {
                 refused.floats.push(time, start_ms, value);
             }

@@ -33,7 +33,8 @@ fn columns_of(sample: &HistogramSample) -> usize {
     2 + positive + negative
 }
 
-/// Gives `cell` the counts of an integer histogram: what the count has beyond all buckets, zero bucket, buckets.
+/// Gives `cell` the counts of an integer histogram: what the count has beyond all buckets, zero
+/// bucket, buckets.
 fn put_row(sample: &HistogramSample, mut cell: impl FnMut(usize, i64)) {
     let Buckets::Integer { count, zero_count, positive, negative } = &sample.histogram.buckets
     else {

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! layouts   number varint │ layout × number
-//! layout    samples varint │ reset hint u8 │ schema signed │ zero threshold f64 │ positive │ negative │ custom bounds
-//! positive  buckets varint │ spans varint │ (offset signed, length varint) × spans         negative likewise
+//! layout    samples varint │ hint u8 │ schema signed │ zero threshold f64 │ buckets │ custom
+//! buckets   positive │ negative
+//! positive  buckets varint │ spans varint │ (offset signed, length varint) × spans
+//! negative  likewise
 //! custom    0: those of the layout before, at first none; else number + 1 varint │ f64 × number
 //! ```
 
@@ -98,7 +100,9 @@ pub(super) fn put_all(out: &mut Vec<u8>, samples: &[&HistogramSample]) {
         } else {
             custom_values = &histogram.custom_values;
             put_varint(out, custom_values.len() as u64 + 1);
-            custom_values.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
+            for bound in custom_values {
+                out.extend_from_slice(&bound.to_le_bytes());
+            }
         }
     }
 }
