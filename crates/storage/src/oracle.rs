@@ -207,11 +207,6 @@ impl Oracle {
         Horizon { oldest_ms: oldest_ms.max(self.floor.start_ms()), now_ms }
     }
 
-    /// Keeps samples for longer from now on; what a floor dropped stays away.
-    pub fn extend_retention(&mut self, by_ms: i64) {
-        self.retention_ms += by_ms;
-    }
-
     /// The first day that retention keeps now.
     pub fn due_floor(&self) -> Day {
         Day::of(self.sample_now_ms().saturating_sub(self.retention_ms)).max(self.floor)

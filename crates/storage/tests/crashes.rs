@@ -31,6 +31,8 @@ struct Run {
     clock: TestClock,
     workload: Workload,
     oracle: Oracle,
+    /// All that was ever written.
+    ever: Oracle,
     /// `None` only between a crash and the reopen.
     store: Option<Store>,
     shards: ShardCount,
@@ -48,6 +50,7 @@ impl Run {
         let mut run = Self {
             dir: tempfile::tempdir().unwrap(),
             oracle: Oracle::new(clock.clock(), RETENTION_MS),
+            ever: Oracle::new(clock.clock(), i64::MAX),
             store: None,
             shards: ShardCount::new(1 << random.u32(..7)).unwrap(),
             durability: [Durability::Sync, Durability::Flush][random.usize(..2)],
@@ -122,6 +125,7 @@ impl Run {
             let (tenant, batch) = self.batch();
             self.store().put(&tenant, &batch);
             self.oracle.put(&tenant, &batch);
+            self.ever.put(&tenant, &batch);
             self.clock.set(self.clock.now_ms() + 5_000);
         }
         "write"
@@ -171,6 +175,7 @@ impl Run {
             // claimed of it.
             if answer.is_ok() || found != state(&self.oracle, &tenant) {
                 self.oracle = with;
+                self.ever.put(&tenant, &batch);
             }
         } else {
             assert!(answer.is_err(), "an acknowledged write is lost");
@@ -242,20 +247,22 @@ impl Run {
         let matchers = self.workload.matchers();
         let range = self.workload.range(self.clock.now_ms(), REACH_MS);
         let oldest_ms = self.oracle.horizon().oldest_ms;
-        let mut lenient = self.oracle.clone();
-        lenient.extend_retention(DAY_MS);
         let from_ms = range.from_ms.max(oldest_ms) - DAY_MS;
         let wider = TimeRange { from_ms, to_ms: range.to_ms };
         let selectors = [matchers.clone()];
-        let (must, may) =
-            (self.oracle.list(tenant, &selectors, range), lenient.list(tenant, &selectors, wider));
+        let (must, may) = (
+            self.oracle.list(tenant, &selectors, range),
+            self.ever.list(tenant, &selectors, wider),
+        );
         within(&must, &self.store().list(tenant, &selectors, range), &may);
-        let (must, may) =
-            (self.oracle.names(tenant, &matchers, range), lenient.names(tenant, &matchers, wider));
+        let (must, may) = (
+            self.oracle.names(tenant, &matchers, range),
+            self.ever.names(tenant, &matchers, wider),
+        );
         within(&must, &self.store().names(tenant, &matchers, range), &may);
         let (must, may) = (
             self.oracle.values(tenant, "instance", &matchers, range),
-            lenient.values(tenant, "instance", &matchers, wider),
+            self.ever.values(tenant, "instance", &matchers, wider),
         );
         within(&must, &self.store().values(tenant, "instance", &matchers, range), &may);
     }
