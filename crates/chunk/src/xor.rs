@@ -97,9 +97,10 @@ pub(crate) fn decode(
         index += 1;
     }
     starts.fill_to(base + count);
-    // Every delta is positive and none is long enough to go once around, so ending at the right
-    // time means rising.
-    let sound = !reader.overrun() && time == max_ms && (count == 1 || delta > 0);
+    // A delta is 0 before the first change and positive after it, and none is long enough to go once
+    // around: so with the first step, and ending at the right time, times rise.
+    let is_rising = count == 1 || timestamps[1] > min_ms;
+    let sound = !reader.overrun() && time == max_ms && is_rising;
     sound.then_some(())
 }
 
@@ -184,4 +185,21 @@ fn step(reader: &mut BitReader<'_>) -> i64 {
             high << 32 | reader.take(32)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_stands_still_is_malformed() {
+        let decoded = |codes: [u8; 2], count| {
+            let body = [&[0; 8][..], &codes].concat();
+            decode(&body, count, (1000, 1001), &mut Floats::default())
+        };
+        // No start; 110 and a step of 1, in eight bits, to the second sample.
+        assert_eq!(decoded([0b0110_0000, 0b0010_0000], 2), Some(()));
+        // The same behind a second sample at the time of the first.
+        assert_eq!(decoded([0b0011_0000, 0b0001_0000], 3), None);
+    }
 }
