@@ -97,8 +97,8 @@ pub(crate) fn decode(
         index += 1;
     }
     starts.fill_to(base + count);
-    // A delta is 0 before the first change and positive after it, and none is long enough to go once
-    // around: so with the first step, and ending at the right time, times rise.
+    // A delta is 0 before the first change and positive after it, and none is long enough to go
+    // once around: so with the first step, and ending at the right time, times rise.
     let is_rising = count == 1 || timestamps[1] > min_ms;
     let sound = !reader.overrun() && time == max_ms && is_rising;
     sound.then_some(())
