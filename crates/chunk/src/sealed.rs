@@ -16,10 +16,14 @@
 //! VictoriaMetrics, 1,669 series of 60 hosts, 240 samples at 15 s, one scrape in twenty late; bytes
 //! a sample of a chunk value, and of what zstd leaves of 16 KiB of one metric:
 //!
-//! | codec | share | bytes | zstd | | --- | --- | --- | --- | | constant | 0.722 | 0.246 | 0.054 |
-//! | whole numbers | 0.207 | 0.866 | 0.344 | | other decimals | 0.056 | 1.403 | 0.914 | | drifting
-//! decimals | 0.011 | 1.397 | 0.510 | | bits, pco | 0.004 | 1.406 | 0.808 | | all | | 0.456 | 0.173
-//! |
+//! | codec | share | bytes | zstd |
+//! | --- | --- | --- | --- |
+//! | constant | 0.722 | 0.246 | 0.054 |
+//! | whole numbers | 0.207 | 0.866 | 0.344 |
+//! | other decimals | 0.056 | 1.403 | 0.914 |
+//! | drifting decimals | 0.011 | 1.397 | 0.510 |
+//! | bits, pco | 0.004 | 1.406 | 0.808 |
+//! | all | | 0.456 | 0.173 |
 //!
 //! In the order of keys, the keys included, 16 KiB blocks leave 0.334; open segments, and what the
 //! head flushes, have 0.764. pco as one more candidate for whole numbers saved 0.008 a sample of
