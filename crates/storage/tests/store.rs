@@ -56,6 +56,10 @@ fn up() -> Matcher {
     Matcher::new(MatchOp::Equal, "__name__", "up").unwrap()
 }
 
+fn tick_value(tick: i64) -> f64 {
+    f64::from(u32::try_from(tick).expect("few ticks"))
+}
+
 /// Samples of `hosts` hosts, one every 15 s, with what senders do beside: a late one, a duplicate,
 /// a stale marker.
 fn stream(hosts: u32, ticks: i64) -> Vec<Vec<(u32, i64, f64)>> {
@@ -63,10 +67,10 @@ fn stream(hosts: u32, ticks: i64) -> Vec<Vec<(u32, i64, f64)>> {
         .map(|tick| {
             let at_ms = T0 + tick * 15_000;
             let mut batch: Vec<_> =
-                (0..hosts).map(|host| (host, at_ms, f64::from(host) + tick as f64)).collect();
+                (0..hosts).map(|host| (host, at_ms, f64::from(host) + tick_value(tick))).collect();
             if tick % 10 == 9 {
                 batch.push((0, at_ms - 100_000, -1.0));
-                batch.push((1, at_ms, f64::from(1) + tick as f64));
+                batch.push((1, at_ms, 1.0 + tick_value(tick)));
             }
             if tick == ticks - 1 {
                 batch.push((2, at_ms + 1, f64::from_bits(STALE_NAN_BITS)));

@@ -8,11 +8,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::CommandFactory;
 use rangekeeper_node::cli::Cli;
-use rangekeeper_node::config::Settings;
+use rangekeeper_node::config::{Settings, Sources};
 use rangekeeper_node::http;
+use rangekeeper_node::services::Opening;
 
 use crate::harness::Harness;
 
@@ -37,6 +39,18 @@ fn hold(name: &str, actual: &str) {
 fn metrics() {
     let node = Harness::serving(&[]);
     node.registry.process();
+    // The store, its receiver and its queries register their own.
+    let folder = tempfile::tempdir().expect("a folder for the store");
+    let data_dir = format!("storage.data_dir={}", folder.path().display());
+    let sources = Sources { set: vec![data_dir], ..Sources::default() };
+    let config = Settings::read(&sources).and_then(|settings| settings.config());
+    let opened = rangekeeper_node::open::open(Opening {
+        config: Arc::new(config.expect("the defaults hold")),
+        registry: node.registry.clone(),
+        readiness: Arc::default(),
+        available_bytes: 1 << 30,
+        accept_loss: false,
+    });
     let mut list = String::new();
     for definition in node.registry.definitions() {
         let labels = definition.labels.join(", ");
@@ -44,6 +58,7 @@ fn metrics() {
         writeln!(list, "    {}", definition.help).unwrap();
     }
     hold("metrics.txt", &list);
+    (opened.expect("the store opens").close)().expect("the store closes");
 }
 
 #[test]
