@@ -393,6 +393,7 @@ fn long_chains_are_quick_and_deep_nesting_is_refused() {
     assert_eq!(error, "1:1: parse error: expression is longer than 65536 bytes");
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of pieces")]
 #[test]
 fn pieces_put_together_at_random_keep_what_must_hold() {
     const PIECES: &[&str] = &[

@@ -1,7 +1,8 @@
 //! Keeps samples: the log, the head, RocksDB, sealing.
 //!
-//! A [`Store`] takes [writes](Store::write) and answers [selections](Store::select). What is acknowledged is in the
-//! [log] and in the head; checkpoints bring it into the database ([db]); [sealing](seal) makes it small.
+//! A [`Store`] takes [writes](Store::write) and answers [selections](Store::select). What is
+//! acknowledged is in the [log] and in the head; checkpoints bring it into the database ([db]);
+//! [sealing](seal) makes it small.
 
 pub mod db;
 mod head;

@@ -117,7 +117,7 @@ pub enum StoreError {
     /// The log names series by key alone that the database does not have, and has so many samples
     /// of them.
     #[error(
-        "the log holds {0} samples of series whose labels are lost; --accept-loss opens without them"
+        "the log has {0} samples of series whose labels are lost; --accept-loss opens without them"
     )]
     Nameless(u64),
     /// The store is not open now.

@@ -254,7 +254,7 @@ fn tenants_do_not_see_each_other() {
 
 #[test]
 fn both_ends_of_a_range_belong_to_it() {
-    let samples: Vec<_> = (0..5).map(|at| (T0 + at, 0, at as f64)).collect();
+    let samples: Vec<_> = (0..5i32).map(|at| (T0 + i64::from(at), 0, f64::from(at))).collect();
     run(&vec![floats(labels("a"), &samples)], |keeper| {
         let times = |from_ms, to_ms| -> Vec<i64> {
             let range = TimeRange { from_ms, to_ms };
@@ -301,11 +301,11 @@ fn matchers_choose_series_as_prometheus_does() {
     let hosts = [("h1", ""), ("h10", "a"), ("h2", "b"), ("ä\u{1}", "a")];
     let writes = hosts.map(|(host, zone)| floats(series(host, zone), &[(T0, 0, 1.0)])).to_vec();
     run(&writes, |keeper| {
+        use MatchOp::{Equal, NotEqual, NotRegex, Regex};
         let hosts = |matchers: &[Matcher]| -> Vec<String> {
             let rows = keeper.ask(&tenant(), matchers, TimeRange::ALL);
             rows.iter().map(|(l, _)| l.value("instance").unwrap().to_owned()).collect()
         };
-        use MatchOp::{Equal, NotEqual, NotRegex, Regex};
         assert_eq!(hosts(&[matcher(Equal, "instance", "h1")]), ["h1"]);
         assert_eq!(hosts(&[matcher(Equal, "instance", "ä\u{1}")]), ["ä\u{1}"]);
         assert_eq!(hosts(&[matcher(Regex, "instance", "h1.*")]), ["h1", "h10"]);
@@ -403,7 +403,7 @@ fn all_that_senders_say_of_a_family_is_kept() {
         let mut up = [one.clone(), other.clone()];
         up.sort();
         assert_eq!(found[0].metadata, up);
-        assert_eq!(found[1].metadata, [one.clone()]);
+        assert_eq!(found[1].metadata, std::slice::from_ref(&one));
         assert!(keeper.statements(&TenantId::new("other").unwrap()).is_empty());
     });
 }

@@ -51,7 +51,7 @@ fn labels(host: u32) -> Labels {
 
 fn batch(hosts: std::ops::Range<u32>, at_ms: i64) -> Batch {
     let row = |host: u32| {
-        let value = f64::from(host) * 1.25 + (at_ms % 1_000_003) as f64;
+        let value = f64::from(host) * 1.25 + f64::from(i32::try_from(at_ms % 1_000_003).unwrap());
         Row { floats: vec![(at_ms, 0, value)], ..Row::new(labels(host)) }
     };
     Batch { rows: hosts.map(row).collect(), metadata: vec![] }
@@ -173,8 +173,8 @@ impl Crashed {
         store.seal_all().unwrap_or_else(|error| panic!("{what}, sealing: {}", words(&error)));
         let rows = flat(try_select(&store, &TenantId::default(), &[], TimeRange::ALL).unwrap());
         let new = samples(&new);
-        // Where a table of the index was damaged, its series are not found on that day any more once
-        // the log that still named them is gone; that damage is counted.
+        // Where a table of the index was damaged, its series are not found on that day any more
+        // once the log that still named them is gone; that damage is counted.
         let lost_later = found.union(&new).filter(|sample| !rows.contains(sample)).count();
         assert!(lost_later == 0 || outcome.counted > 0, "{what}: a sample is lost later");
         // A series whose index was damaged is found again once it is written to.
@@ -277,15 +277,19 @@ fn a_damaged_log_file_is_refused_by_name_and_opens_where_loss_is_accepted() {
     );
 }
 
+fn ends_in(name: &str, extension: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
 #[test]
 fn damage_in_rocksdbs_log_loses_nothing_silently() {
-    let is_wal = |name: &str| name.ends_with(".log");
+    let is_wal = |name: &str| ends_in(name, "log");
     check("db", is_wal, |outcome, _, _| no_silent_loss(outcome));
 }
 
 #[test]
 fn a_damaged_table_file_is_named_and_set_aside() {
-    let is_table = |name: &str| name.ends_with(".sst");
+    let is_table = |name: &str| ends_in(name, "sst");
     check("db", is_table, |outcome, name, _| {
         if let Some(words) = &outcome.failed
             && !words.contains(name)
@@ -313,7 +317,7 @@ fn a_damaged_manifest_is_refused_by_name_or_loses_nothing() {
 #[test]
 fn damage_in_the_other_files_loses_nothing() {
     let is_other = |name: &str| {
-        let is_data = name.ends_with(".log") || name.ends_with(".sst") || name == "CURRENT";
+        let is_data = ends_in(name, "log") || ends_in(name, "sst") || name == "CURRENT";
         !is_data && !name.starts_with("MANIFEST-")
     };
     check("db", is_other, |outcome, _, _| {

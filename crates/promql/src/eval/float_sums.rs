@@ -212,7 +212,9 @@ mod tests {
         let mut joined = Sum::default();
         for half in values.chunks(2) {
             let mut part = Sum::default();
-            half.iter().for_each(|v| part.add(*v));
+            for value in half {
+                part.add(*value);
+            }
             joined.join(part);
         }
         assert_eq!(joined.total(), 13.0);
