@@ -63,7 +63,7 @@ lint: prerequisites ## Check format, lints, layers and house rules
 
 .PHONY: docs
 docs: prerequisites ## Build the documentation without a warning
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc $(LOCKED) --workspace --no-deps
 
 .PHONY: bench
 bench: prerequisites ## Run the benches

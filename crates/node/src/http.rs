@@ -118,7 +118,7 @@ impl Surface {
     }
 }
 
-/// The router of all routes, with and without [`PREFIX`].
+/// The router of all routes, with and without the prefix `/prometheus`.
 pub fn router(surface: &Arc<Surface>) -> Router {
     let unknown = surface.metrics.unknown();
     let mut router = Router::new();
