@@ -52,15 +52,17 @@ fn generations(generator: &Generator) -> Result<()> {
     let second = generator.load(&SECOND_GENERATION)?;
     let data = tempfile::tempdir_in(folder()?).context("failed to make a folder for the data")?;
     let mut setup = Setup::new(&data.path().join("data"))?;
-    setup.settings = vec![format!("head.idle={}s", IDLE.as_secs())];
+    // A series leaves the memory once what it holds there has been written out.
+    setup.settings =
+        ["idle", "flush_age"].map(|key| format!("head.{key}={}s", IDLE.as_secs())).to_vec();
     let node = setup.start_ready()?;
     let pid = node.process.pid();
     let before = resident_mib(pid)?;
     let one = replay(generator, &first, &node.api, pid)?.memory_mib;
-    interrupt::pass(2 * IDLE)?;
+    interrupt::pass(3 * IDLE)?;
     let idle = resident_mib(pid)?;
     let two = replay(generator, &second, &node.api, pid)?.memory_mib;
-    interrupt::pass(2 * IDLE)?;
+    interrupt::pass(3 * IDLE)?;
     println!(
         "generations of series: {before:.0} MiB empty, {one:.0} after the first, {idle:.0} once it \
          has ended, {two:.0} after the second, {:.0} once that has ended",
