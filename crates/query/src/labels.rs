@@ -113,7 +113,7 @@ mod tests {
     fn escaped_names_are_read_and_others_left() {
         for (text, name) in [
             ("U__http_2e_status", "http.status"),
-            ("U___5f_a", "U___5f_a"),
+            ("U___5f_a", "_a"),
             ("U__a__b", "a_b"),
             ("job", "job"),
             ("U__bad_zz_", "U__bad_zz_"),
