@@ -31,6 +31,7 @@ mod options;
 mod pattern;
 mod postings;
 mod read;
+mod rebuild;
 mod register;
 mod retention;
 mod series;

@@ -172,7 +172,8 @@ pub struct LogOptions {
     /// slower than the senders, and they are told so.
     pub queue_bytes: usize,
     /// Go on without records that are damaged or missing, and report them. The files stay as they
-    /// are, so whoever accepted a loss checkpoints everything and lets them be deleted.
+    /// are, so whoever accepted a loss checkpoints everything, lets them be deleted, and sets aside
+    /// those that cannot be read at all.
     pub accept_loss: bool,
     /// For tests: fails the operations that it names.
     #[doc(hidden)]
@@ -199,6 +200,8 @@ pub struct Checkpoints {
     /// Of the stripe that is furthest ahead: positions go on after this one, whatever the files
     /// hold, because a record at or below a stripe's checkpoint is not replayed.
     pub highest: Position,
+    /// Whether they may be older than they were: what the files hold is then all that there is.
+    pub doubtful: bool,
 }
 
 /// The log. Share it in an `Arc`; dropping it writes what waits and closes the current file.
@@ -278,6 +281,11 @@ impl Log {
     /// Returns how many.
     pub fn delete_below(&self, checkpoint: Position) -> Result<usize, LogError> {
         self.shared.delete_below(checkpoint)
+    }
+
+    /// Renames files that cannot be read, so that the next open does not meet them again.
+    pub fn set_aside(&self, files: &[PathBuf]) -> Result<(), LogError> {
+        files.iter().try_for_each(|path| file::set_aside(path))
     }
 
     /// Reads what `shard` got from `from` on, up to what is durable whenever a record is asked for.

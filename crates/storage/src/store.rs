@@ -117,12 +117,26 @@ pub enum StoreError {
     /// The log names series by key alone that the database does not have, and has so many samples
     /// of them.
     #[error(
-        "the log has {0} samples of series whose labels are lost; --accept-loss opens without them"
+        "the log has {samples} samples of series whose labels are lost ({}); --accept-loss opens \
+         without them",
+        damaged_files(damage)
     )]
-    Nameless(u64),
+    Nameless {
+        /// How many.
+        samples: u64,
+        /// What is known to be damaged, with the files' names.
+        damage: Vec<String>,
+    },
     /// The store is not open now.
     #[error("the store is not open: {0}")]
     NotOpen(String),
+}
+
+fn damaged_files(damage: &[String]) -> String {
+    match damage {
+        [] => "no file is known to be damaged".to_owned(),
+        _ => format!("damaged: {}", damage.join("; ")),
+    }
 }
 
 /// Why a write was not stored.

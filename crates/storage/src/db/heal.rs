@@ -12,11 +12,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rangekeeper_model::Day;
 use rocksdb::{DB, ErrorKind, LiveFile, WriteBatch, WriteOptions};
 
 use super::damage::{self, Note};
 use super::identity_file::failed;
-use super::keys::Family;
+use super::keys::{self, Family};
 use super::open::{family_id, refused};
 use super::options::Shared;
 use super::{OpenError, log_format, meta};
@@ -248,15 +249,27 @@ fn plus(key: &[u8], bit: usize) -> Option<Vec<u8>> {
     Some(sum)
 }
 
-/// Records the file's range as damaged. Synced when it returns.
+/// Records the file's range as damaged, and what is to be done about it. Synced when it returns.
 fn record(rocks: &DB, file: &LiveFile, note: &Note) -> Result<(), rocksdb::Error> {
     let Some(family) = Family::named(&file.column_family_name) else { return Ok(()) };
     let (from, to) = (file.start_key.as_deref(), file.end_key.as_deref());
     let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+    let mut batch = WriteBatch::default();
     let key = meta::key(meta::DAMAGED, &note.number.to_be_bytes());
+    batch.put(key, damage::encode_range(family, from, to, &note.message));
+    match family {
+        Family::Meta => batch.put(meta::DOUBTFUL, []),
+        Family::Series | Family::Numbers | Family::Postings => {
+            let days = keys::day_of(from).zip(keys::day_of(to)).map(|(from, to)| from.0..=to.0);
+            for day in days.into_iter().flatten() {
+                batch.put(meta::rebuild(Day(day)), []);
+            }
+        }
+        _ => {}
+    }
     let mut options = WriteOptions::default();
     options.set_sync(true);
-    rocks.put_opt(key, damage::encode_range(family, from, to, &note.message), &options)
+    rocks.write_opt(batch, &options)
 }
 
 /// Appends to the manifest that the files are no longer part of the database.

@@ -188,6 +188,25 @@ pub(crate) fn postings_label(tenant_prefix: &[u8], name: &str) -> Vec<u8> {
     key
 }
 
+/// The parts of a key in `postings` behind its day.
+pub(crate) struct PostingParts {
+    pub(crate) tenant: String,
+    /// Empty where the key stands for all series of the tenant.
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// The parts of a key in `postings`.
+pub(crate) fn posting_parts(key: &[u8]) -> Option<PostingParts> {
+    let (tenant, rest) = take_part(key.get(DAY_BYTES..)?)?;
+    let (name, value) = take_part(rest)?;
+    Some(PostingParts {
+        tenant: String::from_utf8(tenant).ok()?,
+        name: String::from_utf8(name).ok()?,
+        value: std::str::from_utf8(value).ok()?.to_owned(),
+    })
+}
+
 /// The first key after all that begin with `prefix`, which must hold a byte below 0xff.
 pub(crate) fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();

@@ -10,6 +10,8 @@
 //! next/<day u32>         u32           no number of the day from here on was ever given
 //! sealing/<day u32>      sealed u16 · pending u16 · finished u8 (see `seal`)
 //! damaged/<u64>          a damaged range (see `damage`)
+//! rebuild/<day u32>      empty         the day's index is to be made whole (see `rebuild`)
+//! doubtful               empty         records of `meta` were lost: checkpoints may be older than they were
 //! note/<text>            whatever the store keeps here, by its own name
 //! ```
 //!
@@ -34,6 +36,8 @@ pub(super) const CHECKPOINT: &[u8] = b"checkpoint/";
 pub(super) const NEXT: &[u8] = b"next/";
 pub(super) const SEALING: &[u8] = b"sealing/";
 pub(super) const DAMAGED: &[u8] = b"damaged/";
+pub(super) const REBUILD: &[u8] = b"rebuild/";
+pub(super) const DOUBTFUL: &[u8] = b"doubtful";
 const NOTE: &[u8] = b"note/";
 
 /// How canonical label bytes become a series hash: xxh3-128 with a seed per tenant.
@@ -58,6 +62,10 @@ pub(super) fn key(prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
 
 pub(super) fn next_number(day: Day) -> Vec<u8> {
     key(NEXT, &day.0.to_be_bytes())
+}
+
+pub(super) fn rebuild(day: Day) -> Vec<u8> {
+    key(REBUILD, &day.0.to_be_bytes())
 }
 
 pub(super) fn sealing(day: Day) -> Vec<u8> {
@@ -180,6 +188,19 @@ impl Db {
     /// was ever noted.
     pub fn checkpoint(&self, stripe: u16) -> Result<Option<u64>, DbError> {
         Ok(self.read_meta(&checkpoint(stripe))?.as_deref().and_then(u64_of))
+    }
+
+    /// Whether checkpoints were lost with a damaged table, so that older ones or none may stand in
+    /// their place. The log then holds more than they say is missing, and replays it all.
+    pub fn checkpoints_are_doubtful(&self) -> Result<bool, DbError> {
+        Ok(self.read_meta(DOUBTFUL)?.is_some())
+    }
+
+    /// Every stripe has a new checkpoint; synced when it returns.
+    pub fn trust_checkpoints(&self) -> Result<(), DbError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.delete(DOUBTFUL);
+        self.write_raw("trust checkpoints", batch, &synced())
     }
 
     /// The time of the newest sample as it was last noted, in milliseconds.

@@ -87,6 +87,7 @@ fn open_once(folder: &Path, options: &DbOptions, with: &CreateWith) -> Result<Db
         sealing,
     };
     db.drop_below_floor()?;
+    db.rebuild_noted()?;
     Ok(db)
 }
 

@@ -135,10 +135,7 @@ impl Db {
             batch.rocks.put_cf(series, keys::day_id(day, id), value);
             batch.rocks.put_cf(numbers, keys::number(day, number), id.0);
             let postings = tenants.entry(registration.tenant).or_default();
-            postings.all.push(number);
-            for pair in LabelPairs::of_canonical(registration.labels) {
-                postings.by_pair.entry(pair).or_default().push(number);
-            }
+            postings.add(number, LabelPairs::of_canonical(registration.labels));
         }
         for (tenant, postings) in tenants {
             postings.append(self, batch, day, tenant);
@@ -158,13 +155,22 @@ fn reserve(index: &mut DayIndex, id: SeriesId, next: &mut u32) -> u32 {
 
 /// The numbers of a batch by label.
 #[derive(Default)]
-struct Postings<'a> {
+pub(super) struct Postings<'a> {
     all: Vec<u32>,
     by_pair: HashMap<(&'a str, &'a str), Vec<u32>>,
 }
 
-impl Postings<'_> {
-    fn append(mut self, db: &Db, batch: &mut Batch<'_>, day: Day, tenant: &TenantId) {
+impl<'a> Postings<'a> {
+    /// Adds a series with all its labels.
+    pub(super) fn add(&mut self, number: u32, labels: LabelPairs<'a>) {
+        self.all.push(number);
+        for pair in labels {
+            self.by_pair.entry(pair).or_default().push(number);
+        }
+    }
+
+    /// Adds one merge a label value to `batch`.
+    pub(super) fn append(mut self, db: &Db, batch: &mut Batch<'_>, day: Day, tenant: &TenantId) {
         let family = db.family(Family::Postings);
         let prefix = keys::postings_tenant(day, tenant);
         let mut value = Vec::new();

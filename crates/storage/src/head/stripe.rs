@@ -36,8 +36,8 @@ pub(crate) struct Stripe {
     open_samples: usize,
     /// Series that have an open segment.
     open_series: usize,
-    /// Second in which the oldest open segment was opened.
-    oldest_open_s: Option<u32>,
+    /// Second in which the oldest of what waits came.
+    oldest_s: Option<u32>,
     /// Series in slots.
     live_series: usize,
 }
@@ -49,7 +49,8 @@ pub(crate) struct Fill {
     pub(crate) open_series: usize,
     pub(crate) loose_samples: usize,
     pub(crate) exemplars: usize,
-    pub(crate) oldest_open_s: Option<u32>,
+    /// Second in which the oldest of it came.
+    pub(crate) oldest_s: Option<u32>,
 }
 
 /// What a checkpoint of a stripe writes.
@@ -128,7 +129,7 @@ impl Stripe {
             Placed::Late => {
                 self.loose.push_float(slot, timestamp_ms, start_ms, value);
                 self.needs_day(slot, Day::of(timestamp_ms));
-                self.oldest_open_s.get_or_insert(now_s);
+                self.oldest_s.get_or_insert(now_s);
             }
         }
     }
@@ -137,16 +138,23 @@ impl Stripe {
     pub(crate) fn append_histogram(&mut self, slot: u32, sample: HistogramSample, now_s: u32) {
         self.needs_day(slot, Day::of(sample.timestamp_ms));
         self.loose.push_histogram(slot, sample);
-        self.oldest_open_s.get_or_insert(now_s);
+        self.oldest_s.get_or_insert(now_s);
     }
 
     /// Keeps an exemplar until the next checkpoint.
-    pub(crate) fn push_exemplar(&mut self, exemplar: Exemplar) {
+    pub(crate) fn push_exemplar(&mut self, exemplar: Exemplar, now_s: u32) {
+        self.oldest_s.get_or_insert(now_s);
         self.exemplars.push(exemplar);
     }
 
     /// Keeps what a sender says of a metric family until the next checkpoint.
-    pub(crate) fn push_metadata(&mut self, family: FamilyKey, metadata: FamilyMetadata) {
+    pub(crate) fn push_metadata(
+        &mut self,
+        family: FamilyKey,
+        metadata: FamilyMetadata,
+        now_s: u32,
+    ) {
+        self.oldest_s.get_or_insert(now_s);
         self.metadata.entry(family).or_default().insert(metadata);
     }
 
@@ -167,7 +175,7 @@ impl Stripe {
             open_series: self.open_series,
             loose_samples: self.loose.len(),
             exemplars: self.exemplars.len() + self.metadata().count(),
-            oldest_open_s: self.oldest_open_s,
+            oldest_s: self.oldest_s,
         }
     }
 
@@ -194,7 +202,7 @@ impl Stripe {
             self.flushing_exemplars = Arc::new(std::mem::take(&mut self.exemplars));
             self.open_samples = 0;
             self.open_series = 0;
-            self.oldest_open_s = None;
+            self.oldest_s = None;
         }
         let (chunks, watermark) = self.flushing.as_ref().expect("set just above");
         Taken {
@@ -323,7 +331,7 @@ impl Stripe {
     #[cold]
     fn opened(&mut self, slot: u32, segments_before: usize, window: Window, now_s: u32) {
         self.open_series += usize::from(segments_before == 0);
-        self.oldest_open_s.get_or_insert(now_s);
+        self.oldest_s.get_or_insert(now_s);
         self.needs_day(slot, window.day());
     }
 

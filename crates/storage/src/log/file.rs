@@ -193,6 +193,14 @@ pub(super) fn delete(path: &Path) -> Result<(), LogError> {
     fs::remove_file(path).map_err(|e| LogError::io("delete", path, e))
 }
 
+/// Renames a file so that it is no longer one of the log. Durable when it returns.
+pub(super) fn set_aside(path: &Path) -> Result<(), LogError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    fs::rename(path, name).map_err(|e| LogError::io("set aside", path, e))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Makes the making and deleting of files in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
     File::open(dir)

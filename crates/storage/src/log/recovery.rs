@@ -43,6 +43,8 @@ pub struct Recovery {
     pub cut: Option<Cut>,
     /// What is missing, where loss was accepted. Readers of the files report theirs.
     pub losses: Vec<Loss>,
+    /// Files whose header cannot be read, where loss was accepted.
+    pub unreadable: Vec<PathBuf>,
 }
 
 /// A torn write that was cut off the last file.
@@ -110,7 +112,7 @@ pub(super) fn recover(
     options: &LogOptions,
 ) -> Result<Found, LogError> {
     make_dir(dir)?;
-    let (losses, unreadable) = (Vec::new(), Position(0));
+    let (losses, unreadable) = (Vec::new(), BTreeMap::new());
     let mut opening = Opening { dir, store, checkpoints, options, losses, unreadable };
     let mut files = opening.list()?;
     let cut = opening.settle_end(&mut files)?;
@@ -119,7 +121,13 @@ pub(super) fn recover(
     Ok(Found {
         next_file: FileSeq(files.last().map_or(1, |file| file.sequence.0 + 1)),
         follows: files.last().map_or(last, |file| file.last),
-        recovery: Recovery { files: replayed, last, cut, losses: opening.losses },
+        recovery: Recovery {
+            files: replayed,
+            last,
+            cut,
+            losses: opening.losses,
+            unreadable: opening.unreadable.into_values().collect(),
+        },
         files,
     })
 }
@@ -130,8 +138,8 @@ struct Opening<'a> {
     checkpoints: Checkpoints,
     options: &'a LogOptions,
     losses: Vec<Loss>,
-    /// The first position of the newest file that was given up whole: its name is taken.
-    unreadable: Position,
+    /// The files that were given up whole, by their first position: their names are taken.
+    unreadable: BTreeMap<Position, PathBuf>,
 }
 
 impl Opening<'_> {
@@ -153,7 +161,7 @@ impl Opening<'_> {
                 } else {
                     let error = LogError::damaged(&path, 0, "the file header is not whole");
                     self.lose(error, &path, source.bytes, first, first)?;
-                    self.unreadable = first;
+                    self.unreadable.insert(first, path);
                 }
                 continue;
             };
@@ -214,6 +222,9 @@ impl Opening<'_> {
         path: &Path,
     ) -> Result<(), LogError> {
         let Some(before) = before else {
+            if self.checkpoints.doubtful {
+                return Ok(());
+            }
             return self.miss(path, self.checkpoints.lowest.next(), header.follows);
         };
         if header.sequence.0 == before.sequence.0 + 1 && header.follows >= before.first {
@@ -262,14 +273,15 @@ impl Opening<'_> {
     /// Compares what the files hold with what the checkpoints need, and returns the last position
     /// that was given.
     fn check_ends(&mut self, files: &[LogFile]) -> Result<Position, LogError> {
-        let Checkpoints { lowest, highest } = self.checkpoints;
+        let Checkpoints { lowest, highest, doubtful } = self.checkpoints;
         let held = files.last().map_or(Position(0), |file| file.last);
         let unsynced = files.last().is_some_and(|file| file.header.flush_only);
-        if held < highest && lowest < highest && !unsynced {
+        if held < highest && lowest < highest && !unsynced && !doubtful {
             let dir = self.dir;
             self.miss(dir, held.max(lowest).next(), highest)?;
         }
-        Ok(held.max(highest).max(self.unreadable))
+        let unreadable = self.unreadable.keys().next_back().copied().unwrap_or_default();
+        Ok(held.max(highest).max(unreadable))
     }
 
     /// Records `from` to `to` are needed and in no file.

@@ -222,7 +222,7 @@ impl Engine {
         let share = if first { stripe + 1 } else { stripes };
         let samples = self.options.flush_samples * share / stripes;
         let age_s = self.options.flush_age_s as usize * share / stripes;
-        let old = fill.oldest_open_s.is_some_and(|s| now_s.saturating_sub(s) as usize >= age_s);
+        let old = fill.oldest_s.is_some_and(|s| now_s.saturating_sub(s) as usize >= age_s);
         locked.is_flushing()
             || (fill.open_samples > 0 && fill.open_samples >= samples.max(1) * fill.open_series)
             || fill.loose_samples + fill.exemplars >= self.options.loose_samples

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use rangekeeper_model::{Day, Labels, SeriesId, ShardId, TenantId};
+use rangekeeper_model::{Day, ShardId, TenantId};
 
 use super::options::{Clock, StoreOptions};
 use super::retention::RetentionState;
@@ -103,11 +103,6 @@ impl Engine {
         self
     }
 
-    /// The labels of a series on the newest day that has it.
-    pub(crate) fn find_labels(&self, id: SeriesId) -> Option<Labels> {
-        self.db.days().into_iter().rev().find_map(|day| Some(self.db.labels(day, id).ok()??.1))
-    }
-
     /// The log that is written now.
     pub(crate) fn log(&self) -> Arc<Log> {
         Arc::clone(&self.log.read())
@@ -163,7 +158,7 @@ impl Engine {
     pub(crate) fn put_metadata(&self, family: FamilyKey, metadata: FamilyMetadata) {
         self.remember_family(&family, &metadata);
         let shard = self.family_shard(&family.tenant, &family.family);
-        self.head.stripe(self.head.stripe_of(shard)).push_metadata(family, metadata);
+        self.head.stripe(self.head.stripe_of(shard)).push_metadata(family, metadata, self.now_s());
     }
 
     /// Whether the sender says something of the family that was not said today. Senders repeat all

@@ -10,9 +10,12 @@ use super::engine::Engine;
 use super::options::{Clock, StoreOptions};
 use super::recovery::{ReplayProgress, replay};
 use super::{StoreError, retention};
-use crate::db::{CreateWith, Db, DbOptions, OnDamage};
+use crate::db::{CreateWith, Db, DbError, DbOptions, OnDamage};
 use crate::head::Head;
 use crate::log::{Checkpoints, Log, LogOptions, Position};
+
+/// Table files that may turn out to be damaged one after the other while the log is replayed.
+const MAX_SET_ASIDE: usize = 100;
 
 impl Engine {
     /// Opens the store in the options' folder, or creates it there.
@@ -22,6 +25,23 @@ impl Engine {
         progress: &ReplayProgress,
     ) -> Result<Arc<Self>, StoreError> {
         let lock = lock_folder(&options.dir)?;
+        for _ in 0..MAX_SET_ASIDE {
+            match Self::open_once(options, clock, progress) {
+                // The file is noted now, and opening the database sets it aside.
+                Err(StoreError::Database(error @ DbError::Damaged { file: Some(_), .. })) => {
+                    tracing::error!(%error, "the store is opened again without the damaged file");
+                }
+                opened => return Ok(Arc::new(opened?.with_lock(lock))),
+            }
+        }
+        Ok(Arc::new(Self::open_once(options, clock, progress)?.with_lock(lock)))
+    }
+
+    fn open_once(
+        options: &StoreOptions,
+        clock: &Clock,
+        progress: &ReplayProgress,
+    ) -> Result<Self, StoreError> {
         let db = open_database(options, clock)?;
         let stripes = Head::new(db.identity().seed, db.identity().shards).stripe_count();
         let mut checkpoints = Vec::with_capacity(stripes);
@@ -36,7 +56,6 @@ impl Engine {
             tracing::warn!(?cut, "cut a write off the log that was never synced");
         }
         let engine = Self::new(options.clone(), clock.clone(), db, (log, checkpoints), newest_ms);
-        let engine = Arc::new(engine.with_lock(lock));
         retention::load(&engine)?;
         let replayed = replay(&engine, &recovery.files, progress)?;
         tracing::info!(
@@ -46,15 +65,25 @@ impl Engine {
             "the log is replayed"
         );
         if replayed.nameless > 0 && !options.accept_loss {
-            return Err(StoreError::Nameless(replayed.nameless));
+            let damage = engine.db.damaged_ranges()?.into_iter().map(|range| range.detail);
+            return Err(StoreError::Nameless {
+                samples: replayed.nameless,
+                damage: damage.collect(),
+            });
         }
         let losses: Vec<_> = recovery.losses.iter().chain(&replayed.losses).collect();
-        if !losses.is_empty() || replayed.nameless > 0 {
+        let is_lossy = !losses.is_empty() || replayed.nameless > 0;
+        if is_lossy {
             tracing::error!(?losses, nameless = replayed.nameless, "opened with a loss");
             let nameless = usize::from(replayed.nameless > 0);
             (0..losses.len() + nameless).for_each(|_| engine.db.count_damage());
-            // The damaged files go only when everything they gave is in the database.
+        }
+        if is_lossy || engine.db.checkpoints_are_doubtful()? {
+            // Damaged files go, and checkpoints are right again, only when everything that the log
+            // gave is in the database.
             engine.checkpoint_all()?;
+            engine.db.trust_checkpoints()?;
+            engine.log().set_aside(&recovery.unreadable)?;
         }
         Ok(engine)
     }
@@ -102,6 +131,7 @@ pub(super) fn open_log(
     let checkpoints = Checkpoints {
         lowest: checkpoints.iter().copied().min().unwrap_or_default(),
         highest: checkpoints.iter().copied().max().unwrap_or_default(),
+        doubtful: db.checkpoints_are_doubtful()?,
     };
     let log = LogOptions {
         durability: options.durability,

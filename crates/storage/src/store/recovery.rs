@@ -11,6 +11,7 @@ use rangekeeper_model::{Day, Labels, MetricType, ShardId, TenantId};
 
 use super::StoreError;
 use super::engine::Engine;
+use crate::db::DbError;
 use crate::head::stripe::Stripe;
 use crate::head::{Exemplar, FamilyKey, FamilyMetadata};
 use crate::log::{Definition, FileSeq, LogError, LogFile, Loss, RecordView, SeriesRef};
@@ -95,15 +96,19 @@ impl Replayer<'_> {
         Ok(replayed)
     }
 
-    fn define(&self, record: &RecordView<'_>, references: &mut References) -> Result<(), LogError> {
+    fn define(
+        &self,
+        record: &RecordView<'_>,
+        references: &mut References,
+    ) -> Result<(), StoreError> {
         for definition in record.definitions() {
-            let definition = definition?;
+            let definition = definition.map_err(LogError::from)?;
             let stripe = self.engine.head.stripe_of(definition.series.shard());
             if !self.is_mine(stripe) {
                 continue;
             }
             // Labels go with the last day that has the series, and its samples with them.
-            if let Some(slot) = self.slot(stripe, &definition) {
+            if let Some(slot) = self.slot(stripe, &definition)? {
                 references.insert(definition.reference, slot);
             }
         }
@@ -151,6 +156,7 @@ impl Replayer<'_> {
         record: &RecordView<'_>,
         references: &References,
     ) -> Result<(), LogError> {
+        let now_s = self.engine.now_s();
         for run in record.exemplars()? {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
             for exemplar in run.elements {
@@ -159,7 +165,7 @@ impl Replayer<'_> {
                 let Ok(labels) = Labels::from_canonical(exemplar.labels) else { continue };
                 let id = stripe.series(*slot).id;
                 let (timestamp_ms, value) = (exemplar.timestamp_ms, exemplar.value);
-                stripe.push_exemplar(Exemplar { id, timestamp_ms, value, labels });
+                stripe.push_exemplar(Exemplar { id, timestamp_ms, value, labels }, now_s);
             }
         }
         for entry in record.metadata() {
@@ -172,7 +178,7 @@ impl Replayer<'_> {
                 help: entry.help.to_owned(),
                 unit: entry.unit.to_owned(),
             };
-            stripe.push_metadata(family, metadata);
+            stripe.push_metadata(family, metadata, now_s);
         }
         Ok(())
     }
@@ -190,19 +196,26 @@ impl Replayer<'_> {
     }
 
     /// The slot of the series that a definition names; it is made if the head does not have it.
-    fn slot(&self, stripe: usize, definition: &Definition<'_>) -> Option<u32> {
+    fn slot(
+        &self,
+        stripe: usize,
+        definition: &Definition<'_>,
+    ) -> Result<Option<u32>, DbError> {
         let head = &self.engine.head;
         if let Some((slot, _)) = head.stripe(stripe).series_of(definition.series) {
-            return Some(slot);
+            return Ok(Some(slot));
         }
         let labels = match definition.labels {
-            Some(bytes) => Labels::from_canonical(bytes).ok()?,
-            None => self.engine.find_labels(definition.series)?,
+            Some(bytes) => Labels::from_canonical(bytes).ok(),
+            None => self.engine.db.find_labels(definition.series)?.map(|(_, labels)| labels),
         };
-        let tenant = head.tenant(&TenantId::new(definition.tenant).ok()?);
+        let (Some(labels), Ok(tenant)) = (labels, TenantId::new(definition.tenant)) else {
+            return Ok(None);
+        };
+        let tenant = head.tenant(&tenant);
         let hash = tenant.hasher().hash(labels.as_bytes());
         let series = head.new_series(&tenant, hash, labels);
-        Some(head.stripe(stripe).insert(series, FileSeq::default()))
+        Ok(Some(head.stripe(stripe).insert(series, FileSeq::default())))
     }
 
     /// Whether retention keeps a sample of this time.

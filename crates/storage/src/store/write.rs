@@ -355,7 +355,7 @@ impl Write {
             let row = &self.columns.rows[at as usize];
             let mut stripe = self.engine.head.stripe(self.stripe_of(row));
             exemplar.id = stripe.series(row.slot).id;
-            stripe.push_exemplar(exemplar);
+            stripe.push_exemplar(exemplar, now_s);
             committed.exemplars += 1;
         }
         for (family, metadata) in std::mem::take(&mut self.columns.metadata) {
