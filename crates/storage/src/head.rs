@@ -5,10 +5,10 @@ mod loose;
 pub(crate) mod series;
 pub(crate) mod stripe;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use rangekeeper_model::{
     Labels, MetricType, SeriesHash, SeriesHasher, SeriesId, ShardCount, ShardId, TenantId,
 };
@@ -91,6 +91,8 @@ pub(crate) struct Head {
     seed: u64,
     shards: ShardCount,
     stripes: Vec<Mutex<Stripe>>,
+    /// Shards of a stripe, as a power of two.
+    shards_a_stripe: u32,
     tenants: RwLock<Tenants>,
     /// Hash of label bytes as a sender wrote them, where they are not canonical, to the hash of
     /// the canonical ones.
@@ -110,6 +112,7 @@ impl Head {
             seed,
             shards,
             stripes: (0..stripes).map(|_| Mutex::default()).collect(),
+            shards_a_stripe: (shards.count() / stripes).ilog2(),
             tenants: RwLock::default(),
             aliases: RwLock::default(),
         }
@@ -150,7 +153,7 @@ impl Head {
     /// The stripe that holds `shard`.
     #[inline]
     pub(crate) fn stripe_of(&self, shard: ShardId) -> usize {
-        usize::from(shard.0) * self.stripes.len() / self.shards.count() as usize
+        usize::from(shard.0) >> self.shards_a_stripe
     }
 
     /// The first and the last shard of a stripe.
@@ -174,9 +177,9 @@ impl Head {
         SeriesRef(slot.checked_mul(count).expect("fewer than 2^28 series in a stripe") + stripe)
     }
 
-    /// The hash that `raw` is another name of.
-    pub(crate) fn alias(&self, raw: SeriesHash) -> Option<SeriesHash> {
-        self.aliases.read().get(&raw).copied()
+    /// Hashes of label bytes as senders wrote them, with the hash of the canonical ones.
+    pub(crate) fn aliases(&self) -> RwLockReadGuard<'_, HashMap<SeriesHash, SeriesHash>> {
+        self.aliases.read()
     }
 
     /// Remembers that label bytes with the hash `raw` mean the series with the hash `canonical`.
@@ -196,6 +199,6 @@ impl Head {
     /// A series that nobody knows yet.
     pub(crate) fn new_series(&self, tenant: &Tenant, hash: SeriesHash, labels: Labels) -> Series {
         let id = tenant.hasher.id(hash, labels.metric_name().unwrap_or_default(), self.shards);
-        Series::new(hash, id, labels, tenant.index)
+        Series::new(id, labels, tenant.index)
     }
 }

@@ -90,7 +90,7 @@ const NUMBERS_RESTART_INTERVAL: i32 = 64;
 /// samples each it makes 67 bytes of 82 a chunk and 38 of 48 a series, and costs 13 ns a sample,
 /// once.
 const DICTIONARY_BYTES: i32 = 64 << 10;
-const DICTIONARY_TRAINING_BYTES: i32 = 1600 << 10;
+const DICTIONARY_TRAINING_BYTES: i32 = 640 << 10;
 
 /// What must live as long as the database, and what statistics are read from.
 pub(super) struct Shared {

@@ -1,10 +1,9 @@
 //! One series in memory: who it is, and its open segments.
 
 use rangekeeper_chunk::OpenFloats;
-use rangekeeper_model::{Day, Labels, SeriesHash, SeriesId, Window};
+use rangekeeper_model::{Day, Labels, SeriesId, Window};
 
 use super::TenantIndex;
-use crate::log::FileSeq;
 
 /// How many days a series remembers itself to be registered under: the one that is written and its
 /// neighbour.
@@ -12,17 +11,13 @@ const REMEMBERED_DAYS: usize = 2;
 
 /// A series that the head knows.
 ///
-/// **Invariant:** `segments[0]` holds a later window than `segments[1]`; neither is empty.
+/// **Invariant:** `newest` holds a later window than `older`; neither is empty, and without the one
+/// there is not the other.
 #[derive(Debug)]
 pub(crate) struct Series {
-    pub(crate) hash: SeriesHash,
-    /// The log file that holds the definition of this series.
-    pub(crate) defined_in: FileSeq,
-    /// Requests between resolving this series and appending to it: it must stay in its slot.
-    pub(crate) pins: u32,
-    /// Second (of the store's clock) in which a request last resolved this series.
-    pub(crate) touched_s: u32,
-    segments: [Option<Segment>; 2],
+    newest: Option<Segment>,
+    /// Apart, because few series have one, and most of what a head holds is series.
+    older: Option<Box<Segment>>,
     pub(crate) id: SeriesId,
     pub(crate) labels: Labels,
     pub(crate) tenant: TenantIndex,
@@ -52,13 +47,10 @@ pub(crate) enum Placed {
 }
 
 impl Series {
-    pub(crate) fn new(hash: SeriesHash, id: SeriesId, labels: Labels, tenant: TenantIndex) -> Self {
+    pub(crate) fn new(id: SeriesId, labels: Labels, tenant: TenantIndex) -> Self {
         Self {
-            hash,
-            defined_in: FileSeq::default(),
-            pins: 0,
-            touched_s: 0,
-            segments: [None, None],
+            newest: None,
+            older: None,
             id,
             labels,
             tenant,
@@ -71,7 +63,7 @@ impl Series {
     #[inline]
     pub(crate) fn append(&mut self, timestamp_ms: i64, start_ms: i64, value: f64) -> Placed {
         let window = Window::of(timestamp_ms);
-        if let Some(newest) = &mut self.segments[0]
+        if let Some(newest) = &mut self.newest
             && newest.window == window
         {
             return newest.push(timestamp_ms, start_ms, value);
@@ -87,41 +79,39 @@ impl Series {
         start_ms: i64,
         value: f64,
     ) -> Placed {
-        let [newest, older] = &mut self.segments;
-        let place = match (&newest, &older) {
-            (None, _) => newest,
-            (Some(n), None) if window > n.window => {
-                *older = newest.take();
+        let segment = match (&mut self.newest, &mut self.older) {
+            (None, _) => self.newest.insert(Segment::new(window)),
+            (Some(newest), older @ None) if window > newest.window => {
+                *older = Some(Box::new(std::mem::replace(newest, Segment::new(window))));
                 newest
             }
-            (Some(_), None) => older,
-            (_, Some(o)) if window == o.window => older,
+            (Some(_), older @ None) => older.insert(Box::new(Segment::new(window))),
+            (_, Some(older)) if window == older.window => older,
             _ => return Placed::Late,
         };
-        let segment = place.get_or_insert_with(|| Segment { window, floats: OpenFloats::new() });
         segment.push(at_ms, start_ms, value)
     }
 
     /// Whether no sample waits in a segment.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.segments[0].is_none()
+        self.newest.is_none()
     }
 
     /// Number of open segments.
     #[inline]
     pub(crate) fn segment_count(&self) -> usize {
-        usize::from(self.segments[0].is_some()) + usize::from(self.segments[1].is_some())
+        usize::from(self.newest.is_some()) + usize::from(self.older.is_some())
     }
 
     /// The open segments, the older first.
     pub(crate) fn segments(&self) -> impl Iterator<Item = (Window, &OpenFloats)> {
-        self.segments.iter().rev().flatten().map(|s| (s.window, &s.floats))
+        self.older.as_deref().into_iter().chain(&self.newest).map(|s| (s.window, &s.floats))
     }
 
     /// Takes the open segments out, the older first.
     pub(crate) fn take_segments(&mut self) -> impl Iterator<Item = (Window, OpenFloats)> + use<> {
-        let [newest, older] = std::mem::take(&mut self.segments);
-        [older, newest].into_iter().flatten().map(|s| (s.window, s.floats))
+        let (older, newest) = (self.older.take().map(|older| *older), self.newest.take());
+        older.into_iter().chain(newest).map(|s| (s.window, s.floats))
     }
 
     /// Whether the database's index is known to have the series under `day`.
@@ -144,12 +134,17 @@ impl Series {
 
     /// Bytes of memory that belong to this series, besides its slot.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let segments: usize = self.segments.iter().flatten().map(|s| s.floats.heap_bytes()).sum();
-        segments + self.labels.as_bytes().len() + 16
+        let floats: usize = self.segments().map(|(_, floats)| floats.heap_bytes()).sum();
+        let older = self.older.as_ref().map_or(0, |_| size_of::<Segment>());
+        floats + older + self.labels.as_bytes().len() + 16
     }
 }
 
 impl Segment {
+    fn new(window: Window) -> Self {
+        Self { window, floats: OpenFloats::new() }
+    }
+
     #[inline]
     fn push(&mut self, timestamp_ms: i64, start_ms: i64, value: f64) -> Placed {
         if self.floats.append(timestamp_ms, start_ms, value).is_ok() {

@@ -19,6 +19,8 @@ pub(crate) struct Stripe {
     /// Slots by the low 64 bits of the series hash, which hash and key share.
     table: HashTable<u32>,
     slots: Vec<Option<Series>>,
+    /// One for each slot.
+    places: Vec<Place>,
     /// Slots that are free, with the log file that may still name their last series by the slot's
     /// reference.
     vacant: VecDeque<(FileSeq, u32)>,
@@ -41,6 +43,23 @@ pub(crate) struct Stripe {
     /// Series in slots.
     live_series: usize,
 }
+
+/// What a request needs of a series before its samples are durable: apart from all the rest, so
+/// that two of them share a cache line, and in the order of slots, which mostly is the order of
+/// requests.
+#[derive(Debug)]
+struct Place {
+    hash: SeriesHash,
+    /// The log file that holds the definition of the series.
+    defined_in: FileSeq,
+    /// Requests between resolving the series and appending to it: it must stay in its slot.
+    pins: u32,
+    /// Second (of the store's clock) in which a request last resolved the series.
+    touched_s: u32,
+}
+
+/// In `pins`: nobody has the slot.
+const VACANT: u32 = u32::MAX;
 
 /// What a stripe holds, for deciding whether to flush it.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +86,18 @@ impl Stripe {
     /// The slot of the series with this hash.
     #[inline]
     pub(crate) fn find(&self, hash: SeriesHash) -> Option<u32> {
-        self.table
-            .find(low_bits(hash), |&slot| self.at(slot).is_some_and(|s| s.hash == hash))
-            .copied()
+        self.table.find(low_bits(hash), |&slot| self.places[slot as usize].hash == hash).copied()
+    }
+
+    /// Like [`Self::find`], after a look at slot `guess`. Senders repeat their series in one order,
+    /// and slots were given in that order, so the guess is mostly right; and other than what the
+    /// table says it is known early, so that the processor fetches several series at a time.
+    #[inline]
+    pub(crate) fn find_near(&self, hash: SeriesHash, guess: u32) -> Option<u32> {
+        match self.places.get(guess as usize) {
+            Some(place) if place.hash == hash && place.pins != VACANT => Some(guess),
+            _ => self.find(hash),
+        }
     }
 
     /// The series with this key.
@@ -85,29 +113,45 @@ impl Stripe {
         self.at(slot).expect("a slot that was handed out is pinned or the lock was held since")
     }
 
-    /// The series in `slot`.
+    /// Keeps the series in `slot` there until it is [let go](Self::unpin). Returns the log file
+    /// that holds its definition.
     #[inline]
-    pub(crate) fn series_mut(&mut self, slot: u32) -> &mut Series {
-        self.slots[slot as usize].as_mut().expect("pinned, or the lock was held since")
+    pub(crate) fn pin(&mut self, slot: u32, now_s: u32) -> FileSeq {
+        let place = &mut self.places[slot as usize];
+        place.pins += 1;
+        place.touched_s = now_s;
+        place.defined_in
+    }
+
+    /// Remembers that log file `file` holds the definition of the series in `slot`.
+    #[inline]
+    pub(crate) fn defined(&mut self, slot: u32, file: FileSeq) {
+        self.places[slot as usize].defined_in = file;
+    }
+
+    /// Lets go of a series that was pinned.
+    #[inline]
+    pub(crate) fn unpin(&mut self, slot: u32) {
+        self.places[slot as usize].pins -= 1;
     }
 
     /// Puts a series that is not here into a slot. A slot is used again only when no record of the
     /// log file that is written now (`log_file`) can mean its last series.
-    pub(crate) fn insert(&mut self, series: Series, log_file: FileSeq) -> u32 {
-        let hash = low_bits(series.hash);
+    pub(crate) fn insert(&mut self, hash: SeriesHash, series: Series, log_file: FileSeq) -> u32 {
+        let place = Place { hash, defined_in: FileSeq::default(), pins: 0, touched_s: 0 };
         let reusable = self.vacant.front().is_some_and(|(file, _)| *file < log_file);
         let slot = if reusable {
             let (_, slot) = self.vacant.pop_front().expect("looked at just above");
             self.slots[slot as usize] = Some(series);
+            self.places[slot as usize] = place;
             slot
         } else {
             self.slots.push(Some(series));
+            self.places.push(place);
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 series in a stripe")
         };
-        let slots = &self.slots;
-        self.table.insert_unique(hash, slot, |&slot| {
-            low_bits(slots[slot as usize].as_ref().expect("in the table means in a slot").hash)
-        });
+        let places = &self.places;
+        self.table.insert_unique(low_bits(hash), slot, |&at| low_bits(places[at as usize].hash));
         self.live_series += 1;
         slot
     }
@@ -273,15 +317,18 @@ impl Stripe {
     pub(crate) fn evict(&mut self, before_s: u32, log_file: FileSeq) -> usize {
         let mut evicted = 0;
         for slot in 0u32..u32::try_from(self.slots.len()).expect("slots are counted in u32") {
-            let Some(series) = self.at(slot) else { continue };
-            let idle = series.touched_s < before_s && series.pins == 0 && series.is_flushed();
-            if !idle || self.loose.holds(slot) || self.has_unregistered(slot) {
+            let place = &self.places[slot as usize];
+            let idle = place.touched_s < before_s && place.pins == 0;
+            if !idle || !self.series(slot).is_flushed() {
                 continue;
             }
-            let hash = series.hash;
-            let entry = self.table.find_entry(low_bits(hash), |&at| at == slot);
+            if self.loose.holds(slot) || self.has_unregistered(slot) {
+                continue;
+            }
+            let entry = self.table.find_entry(low_bits(place.hash), |&at| at == slot);
             entry.expect("every series in a slot is in the table").remove();
             self.slots[slot as usize] = None;
+            self.places[slot as usize].pins = VACANT;
             self.vacant.push_back((log_file, slot));
             evicted += 1;
         }
@@ -321,7 +368,8 @@ impl Stripe {
     pub(crate) fn memory_bytes(&self) -> usize {
         let series: usize = self.iter().map(|(_, series)| series.heap_bytes()).sum();
         let flushing = self.flushing.as_ref().map_or(0, |(batch, _)| batch.heap_bytes());
-        series + flushing + self.slots.capacity() * size_of::<Option<Series>>()
+        let slots = self.slots.capacity() * size_of::<Option<Series>>();
+        series + flushing + slots + self.places.capacity() * size_of::<Place>()
     }
 
     fn at(&self, slot: u32) -> Option<&Series> {
@@ -350,10 +398,8 @@ impl Stripe {
         if self.table.len() * 4 >= self.table.capacity() {
             return;
         }
-        let slots = &self.slots;
-        self.table.shrink_to(self.table.len(), |&slot| {
-            low_bits(slots[slot as usize].as_ref().expect("in the table means in a slot").hash)
-        });
+        let places = &self.places;
+        self.table.shrink_to(self.table.len(), |&slot| low_bits(places[slot as usize].hash));
     }
 }
 

@@ -196,11 +196,7 @@ impl Replayer<'_> {
     }
 
     /// The slot of the series that a definition names; it is made if the head does not have it.
-    fn slot(
-        &self,
-        stripe: usize,
-        definition: &Definition<'_>,
-    ) -> Result<Option<u32>, DbError> {
+    fn slot(&self, stripe: usize, definition: &Definition<'_>) -> Result<Option<u32>, DbError> {
         let head = &self.engine.head;
         if let Some((slot, _)) = head.stripe(stripe).series_of(definition.series) {
             return Ok(Some(slot));
@@ -215,7 +211,7 @@ impl Replayer<'_> {
         let tenant = head.tenant(&tenant);
         let hash = tenant.hasher().hash(labels.as_bytes());
         let series = head.new_series(&tenant, hash, labels);
-        Ok(Some(head.stripe(stripe).insert(series, FileSeq::default())))
+        Ok(Some(head.stripe(stripe).insert(hash, series, FileSeq::default())))
     }
 
     /// Whether retention keeps a sample of this time.

@@ -14,7 +14,6 @@ use rangekeeper_model::{HistogramSample, Labels, SeriesHash, ShardId};
 
 use super::WriteError;
 use super::engine::Engine;
-use crate::head::series::Series;
 use crate::head::stripe::Stripe;
 use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 use crate::log::{self, FileSeq, Flight, FloatSample, RecordEncoder, SeriesRef, SubmitError};
@@ -50,6 +49,8 @@ pub(super) struct Columns {
     rows: Vec<Row>,
     /// Rows in the order of their shards, after [`Write::resolve`].
     order: Vec<u32>,
+    /// The stripes that the rows fall into, with their ranges of `order`.
+    stripes: Vec<(usize, Range<usize>)>,
     timestamps: Vec<i64>,
     values: Vec<f64>,
     /// Empty, or one a sample.
@@ -58,11 +59,14 @@ pub(super) struct Columns {
     exemplars: Vec<(u32, Exemplar)>,
     metadata: Vec<(FamilyKey, FamilyMetadata)>,
     newest_ms: i64,
+    /// Whether some rows were not known, so that `order` is not what is to be stored.
+    had_unknown: bool,
 }
 
 #[derive(Debug)]
 struct Row {
     hash: SeriesHash,
+    shard: ShardId,
     slot: u32,
     /// First of its float samples; they end where the next row's begin.
     first: u32,
@@ -100,10 +104,12 @@ impl Write {
     /// Begins a series, named by the hash of its label bytes.
     #[inline]
     pub fn series(&mut self, hash: SeriesHash) -> RowIndex {
+        let shard = self.engine.head.shards().of(hash);
         let columns = &mut self.columns;
         let first = index(columns.timestamps.len());
         columns.rows.push(Row {
             hash,
+            shard,
             slot: NO_SLOT,
             first,
             count: 0,
@@ -164,19 +170,56 @@ impl Write {
     pub fn resolve(&mut self) -> Vec<RowIndex> {
         let now_s = self.engine.now_s();
         self.sort_rows(|_| true);
+        let mut unknown = self.look_up(now_s);
+        if self.follow_aliases(&unknown) {
+            // They are of other shards now.
+            self.sort_rows(|_| true);
+            unknown = self.look_up(now_s);
+        }
+        self.columns.had_unknown = !unknown.is_empty();
+        unknown
+    }
+
+    /// Pins the series of the rows that have none yet; returns those that nobody knows.
+    fn look_up(&mut self, now_s: u32) -> Vec<RowIndex> {
         let mut unknown = Vec::new();
-        for (stripe, range) in self.stripes() {
-            let mut stripe = self.engine.head.stripe(stripe);
-            for &at in &self.columns.order[range] {
+        for (stripe, range) in &self.columns.stripes {
+            let mut stripe = self.engine.head.stripe(*stripe);
+            let mut guess = NO_SLOT;
+            for &at in &self.columns.order[range.clone()] {
                 let row = &mut self.columns.rows[at as usize];
-                match stripe.find(row.hash) {
-                    Some(slot) => row.pin(slot, stripe.series_mut(slot), now_s),
-                    None => unknown.push(RowIndex(at)),
+                if row.slot == NO_SLOT {
+                    match stripe.find_near(row.hash, guess) {
+                        Some(slot) => row.pin(slot, &mut stripe, now_s),
+                        None => {
+                            unknown.push(RowIndex(at));
+                            continue;
+                        }
+                    }
                 }
+                guess = row.slot + 1;
             }
         }
-        unknown.retain(|row| !self.resolve_alias(*row, now_s));
         unknown
+    }
+
+    /// Gives rows whose label bytes are another way to write a known series that series' hash; says
+    /// whether there were any.
+    fn follow_aliases(&mut self, rows: &[RowIndex]) -> bool {
+        if rows.is_empty() {
+            return false;
+        }
+        let head = &self.engine.head;
+        let aliases = head.aliases();
+        let mut any = false;
+        for row in rows {
+            let row = &mut self.columns.rows[row.0 as usize];
+            if let Some(hash) = aliases.get(&row.hash) {
+                (row.hash, row.shard) = (*hash, head.shards().of(*hash));
+                any = true;
+            }
+        }
+        any
     }
 
     /// Gives an unknown series its identity: `labels` are those whose bytes had the row's hash.
@@ -196,7 +239,7 @@ impl Write {
         let slot = match stripe.find(hash) {
             None => {
                 self.engine.counters.series_created.fetch_add(1, Ordering::Relaxed);
-                stripe.insert(series, self.engine.log().current_file())
+                stripe.insert(hash, series, self.engine.log().current_file())
             }
             Some(slot) if stripe.series(slot).labels == series.labels => slot,
             Some(slot) => {
@@ -205,8 +248,8 @@ impl Write {
             }
         };
         let row = &mut self.columns.rows[row.0 as usize];
-        row.hash = hash;
-        row.pin(slot, stripe.series_mut(slot), now_s);
+        (row.hash, row.shard) = (hash, shard);
+        row.pin(slot, &mut stripe, now_s);
         Ok(())
     }
 
@@ -261,7 +304,7 @@ impl Write {
     fn encode_samples(&self, encoder: &mut RecordEncoder) {
         let Columns { rows, order, timestamps, values, starts, .. } = &self.columns;
         for row in order.iter().map(|&at| &rows[at as usize]) {
-            let (shard, reference) = (self.shard_of(row), self.reference(row));
+            let (shard, reference) = (row.shard, self.reference(row));
             for at in row.samples() {
                 let start_ms = starts.get(at).copied().unwrap_or(0);
                 let (timestamp_ms, value) = (timestamps[at], values[at]);
@@ -289,7 +332,7 @@ impl Write {
         let columns = &self.columns;
         for (at, sample) in &columns.histograms {
             let row = &columns.rows[*at as usize];
-            encoder.histogram(self.shard_of(row), self.reference(row), sample);
+            encoder.histogram(row.shard, self.reference(row), sample);
         }
         for (at, exemplar) in &columns.exemplars {
             let row = &columns.rows[*at as usize];
@@ -299,7 +342,7 @@ impl Write {
                 value: exemplar.value,
                 labels: exemplar.labels.as_bytes(),
             };
-            encoder.exemplar(self.shard_of(row), &encoded);
+            encoder.exemplar(row.shard, &encoded);
         }
         for (family, metadata) in &columns.metadata {
             encoder.metadata(&log::Metadata {
@@ -317,7 +360,7 @@ impl Write {
     /// has its position: a record without a definition must lie behind the one that has it.
     fn mark_defined(&self, defined: &[u32], file: FileSeq) {
         for row in defined.iter().map(|&at| &self.columns.rows[at as usize]) {
-            self.engine.head.stripe(self.stripe_of(row)).series_mut(row.slot).defined_in = file;
+            self.engine.head.stripe(self.stripe_of(row)).defined(row.slot, file);
         }
     }
 
@@ -325,10 +368,10 @@ impl Write {
         let now_s = self.engine.now_s();
         let mut committed = Committed::default();
         self.append_rest(&mut committed, now_s);
-        for (stripe, range) in self.stripes() {
-            let mut stripe = self.engine.head.stripe(stripe);
-            let Columns { rows, order, timestamps, values, starts, .. } = &mut self.columns;
-            for &at in &order[range] {
+        let Columns { rows, order, stripes, timestamps, values, starts, .. } = &mut self.columns;
+        for (stripe, range) in stripes {
+            let mut stripe = self.engine.head.stripe(*stripe);
+            for &at in &order[range.clone()] {
                 let row = &mut rows[at as usize];
                 for at in row.samples() {
                     let start_ms = starts.get(at).copied().unwrap_or(0);
@@ -365,6 +408,9 @@ impl Write {
 
     /// Leaves out the rows that nobody defined.
     fn drop_unknown(&mut self) {
+        if !self.columns.had_unknown {
+            return;
+        }
         let Columns { rows, histograms, exemplars, .. } = &mut self.columns;
         let known = |at: u32| rows[at as usize].slot != NO_SLOT;
         histograms.retain(|(at, _)| known(*at));
@@ -374,57 +420,39 @@ impl Write {
 
     /// Sorts the rows that `wanted` names by shard, and so by stripe too.
     fn sort_rows(&mut self, wanted: impl Fn(&Row) -> bool) {
-        let shards = self.engine.head.shards();
-        let Columns { rows, order, .. } = &mut self.columns;
+        let head = &self.engine.head;
+        let shards = head.shards();
+        let Columns { rows, order, stripes, .. } = &mut self.columns;
         let mut ends = vec![0u32; shards.count() as usize + 1];
         for row in rows.iter().filter(|row| wanted(row)) {
-            ends[usize::from(shards.of(row.hash).0) + 1] += 1;
+            ends[usize::from(row.shard.0) + 1] += 1;
         }
         for shard in 1..ends.len() {
             ends[shard] += ends[shard - 1];
         }
+        stripes.clear();
+        let mut last: Option<(usize, Range<usize>)> = None;
+        for (shard, bounds) in shards.iter().zip(ends.windows(2)) {
+            let (start, end) = (bounds[0] as usize, bounds[1] as usize);
+            let stripe = head.stripe_of(shard);
+            match &mut last {
+                _ if start == end => {}
+                Some((of, range)) if *of == stripe => range.end = end,
+                _ => stripes.extend(last.replace((stripe, start..end))),
+            }
+        }
+        stripes.extend(last);
         order.clear();
         order.resize(*ends.last().expect("one more than shards") as usize, 0);
         for (at, row) in (0u32..).zip(rows.iter()).filter(|(_, row)| wanted(row)) {
-            let place = &mut ends[usize::from(shards.of(row.hash).0)];
+            let place = &mut ends[usize::from(row.shard.0)];
             order[*place as usize] = at;
             *place += 1;
         }
     }
 
-    /// The stripes that the rows fall into, with their ranges of the sorted order.
-    fn stripes(&self) -> Vec<(usize, Range<usize>)> {
-        let Columns { rows, order, .. } = &self.columns;
-        let mut at = 0;
-        order
-            .chunk_by(|a, b| {
-                self.stripe_of(&rows[*a as usize]) == self.stripe_of(&rows[*b as usize])
-            })
-            .map(|chunk| {
-                let range = at..at + chunk.len();
-                at = range.end;
-                (self.stripe_of(&rows[chunk[0] as usize]), range)
-            })
-            .collect()
-    }
-
-    fn resolve_alias(&mut self, row: RowIndex, now_s: u32) -> bool {
-        let row = &mut self.columns.rows[row.0 as usize];
-        let Some(hash) = self.engine.head.alias(row.hash) else { return false };
-        let shard = self.engine.head.shards().of(hash);
-        let mut stripe = self.engine.head.stripe(self.engine.head.stripe_of(shard));
-        let Some(slot) = stripe.find(hash) else { return false };
-        row.hash = hash;
-        row.pin(slot, stripe.series_mut(slot), now_s);
-        true
-    }
-
-    fn shard_of(&self, row: &Row) -> ShardId {
-        self.engine.head.shards().of(row.hash)
-    }
-
     fn stripe_of(&self, row: &Row) -> usize {
-        self.engine.head.stripe_of(self.shard_of(row))
+        self.engine.head.stripe_of(row.shard)
     }
 
     fn reference(&self, row: &Row) -> SeriesRef {
@@ -446,16 +474,14 @@ impl Drop for Write {
 
 impl Row {
     #[inline]
-    fn pin(&mut self, slot: u32, series: &mut Series, now_s: u32) {
-        series.pins += 1;
-        series.touched_s = now_s;
+    fn pin(&mut self, slot: u32, stripe: &mut Stripe, now_s: u32) {
         self.slot = slot;
-        self.defined_in = series.defined_in;
+        self.defined_in = stripe.pin(slot, now_s);
     }
 
     #[inline]
     fn unpin(&mut self, stripe: &mut Stripe) {
-        stripe.series_mut(self.slot).pins -= 1;
+        stripe.unpin(self.slot);
         self.slot = NO_SLOT;
     }
 
@@ -474,6 +500,7 @@ impl Columns {
     fn clear(&mut self) {
         self.rows.clear();
         self.order.clear();
+        self.stripes.clear();
         self.timestamps.clear();
         self.values.clear();
         self.starts.clear();
@@ -481,6 +508,7 @@ impl Columns {
         self.exemplars.clear();
         self.metadata.clear();
         self.newest_ms = 0;
+        self.had_unknown = false;
     }
 }
 
