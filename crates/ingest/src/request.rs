@@ -124,7 +124,7 @@ impl<'a> Request<'a> {
         let tenant = self.write.tenant().id().clone();
         let family = FamilyKey { tenant, family: said.family.clone().into_owned() };
         let metadata = FamilyMetadata {
-            metric_type: MetricType::from_name(said.metadata.metric_type.as_str()),
+            metric_type: said.metadata.metric_type,
             help: said.metadata.help.clone().into_owned(),
             unit: said.metadata.unit.clone().into_owned(),
         };
@@ -203,7 +203,7 @@ impl<'a> Request<'a> {
         let Ok(Some(metadata)) = series.metadata() else { return };
         let Ok(canonical) = series.canonical(&mut self.canonical) else { return };
         let Some(name) = rangekeeper_model::metric_name_in(canonical) else { return };
-        let family = family_of(name, metadata.metric_type.as_str()).to_owned().into();
+        let family = family_of(name, metadata.metric_type).to_owned().into();
         self.family(&WireFamily { family, metadata });
     }
 
@@ -321,10 +321,10 @@ impl<'a> Request<'a> {
 }
 
 /// The family that a series of this name and type belongs to.
-fn family_of<'a>(name: &'a str, metric_type: &str) -> &'a str {
+fn family_of(name: &str, metric_type: MetricType) -> &str {
     let suffixes: &[&str] = match metric_type {
-        "histogram" | "gaugehistogram" => &["_bucket", "_count", "_sum"],
-        "summary" => &["_count", "_sum"],
+        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
+        MetricType::Summary => &["_count", "_sum"],
         _ => &[],
     };
     suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)

@@ -1,11 +1,10 @@
 //! What a walk over remote write 2.0 yields, and which requests and series it refuses.
 
 use prost::Message;
-use rangekeeper_model::Labels;
+use rangekeeper_model::{Labels, MetricType};
 
 use super::*;
 use crate::encode::SymbolTable;
-use crate::metadata::MetricType;
 use crate::proto::v2 as message;
 
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("job", "node")];
