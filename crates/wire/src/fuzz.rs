@@ -113,7 +113,7 @@ fn walk_v2(data: &[u8]) -> Result<PlainRequest, v2::RequestError> {
     for series in scratch.read(data)?.series() {
         let series = series?;
         let metadata = match series.metadata() {
-            Ok(Some(metadata)) => SeriesMetadata::Given(plain_metadata(&metadata)),
+            Ok(Some(metadata)) => SeriesMetadata::Given(plain_metadata(&metadata.text())),
             Ok(None) => SeriesMetadata::Absent,
             Err(SeriesError::Malformed(error)) => return Err(error.into()),
             Err(_) => SeriesMetadata::RefOutOfRange,

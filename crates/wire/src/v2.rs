@@ -6,7 +6,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-use rangekeeper_model::{ErrorClass, HistogramSample};
+use rangekeeper_model::{ErrorClass, HistogramSample, MetricType};
 
 pub use symbols::Symbols;
 use symbols::Table;
@@ -165,6 +165,8 @@ pub struct Series<'a> {
     /// Where the packed references at the start begin and end; the rest comes after them.
     run_start: usize,
     run_end: usize,
+    /// No metadata lies before this byte.
+    metadata_start: usize,
     created_ms: i64,
     after_holds: Holds,
 }
@@ -200,7 +202,9 @@ impl<'a> Series<'a> {
         let samples_end = end_of_short_run(bytes, run_end, SAMPLE_BYTE)?;
         let end = end_of_short_run(bytes, samples_end, METADATA_BYTE)?;
         let after_holds = Holds { metadata: end > samples_end, ..Holds::default() };
-        let series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
+        let (metadata_start, created_ms) = (samples_end, 0);
+        let series =
+            Self { message, symbols, run_start, run_end, metadata_start, created_ms, after_holds };
         (end == bytes.len()).then_some(series)
     }
 
@@ -212,7 +216,9 @@ impl<'a> Series<'a> {
             run_start = at.skip_bytes()?;
         }
         let (run_end, after_holds) = (at.offset(), Holds::default());
-        let mut series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
+        let (metadata_start, created_ms) = (run_end, 0);
+        let mut series =
+            Self { message, symbols, run_start, run_end, metadata_start, created_ms, after_holds };
         while !at.is_done() {
             let key = at.key()?;
             series.note(key, &mut at)?;
@@ -288,18 +294,19 @@ impl<'a> Series<'a> {
     }
 
     /// The metadata of the series' metric, if the sender gave any.
-    pub fn metadata(&self) -> Result<Option<Metadata<'a>>, SeriesError> {
+    #[inline]
+    pub fn metadata(&self) -> Result<Option<RawMetadata<'a>>, SeriesError> {
         if !self.after_holds.metadata {
             return Ok(None);
         }
-        let (mut metadata, mut help_ref, mut unit_ref) = (Metadata::default(), 0, 0);
-        let mut messages = Messages::new(self.after_run(), SERIES_METADATA);
+        let (mut metric_type, mut help_ref, mut unit_ref) = (MetricType::Unknown, 0, 0);
+        let mut messages = Messages::new(self.message.at(self.metadata_start), SERIES_METADATA);
         // A message that comes in pieces is the union of the pieces, as protobuf says.
         while let Some(piece) = messages.read_next(Ok) {
             let mut piece = piece?;
             while !piece.is_done() {
                 match piece.key()? {
-                    METADATA_TYPE => metadata.metric_type = read_type(&mut piece)?,
+                    METADATA_TYPE => metric_type = read_type(&mut piece)?,
                     HELP_REF => help_ref = piece.uint32()?,
                     UNIT_REF => unit_ref = piece.uint32()?,
                     other => piece.skip_unknown(other, METADATA_FIELDS)?,
@@ -307,14 +314,47 @@ impl<'a> Series<'a> {
             }
         }
         let text = |reference| {
-            let bytes = self.symbols.bytes(reference).ok_or_else(|| SeriesError::MetadataRef {
-                reference,
-                symbols: self.symbols.len(),
-            })?;
-            Ok::<_, SeriesError>(String::from_utf8_lossy(bytes))
+            let symbols = self.symbols.len();
+            let error = || SeriesError::MetadataRef { reference, symbols };
+            self.symbols.bytes(reference).ok_or_else(error)
         };
-        metadata.help = text(help_ref)?;
-        metadata.unit = text(unit_ref)?;
-        Ok(Some(metadata))
+        Ok(Some(RawMetadata { metric_type, help: text(help_ref)?, unit: text(unit_ref)? }))
+    }
+}
+
+/// The metadata of a series, its texts where they lie among the symbols. Nearly every series
+/// repeats what the one before it said, so that nothing here is copied or looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct RawMetadata<'a> {
+    /// The type.
+    pub metric_type: MetricType,
+    /// The help text.
+    pub help: &'a [u8],
+    /// The unit.
+    pub unit: &'a [u8],
+}
+
+impl<'a> RawMetadata<'a> {
+    /// The metadata as text.
+    pub fn text(&self) -> Metadata<'a> {
+        Metadata {
+            metric_type: self.metric_type,
+            help: String::from_utf8_lossy(self.help),
+            unit: String::from_utf8_lossy(self.unit),
+        }
+    }
+
+    /// Whether nothing is said: some senders give each series metadata, known or not.
+    pub fn is_empty(&self) -> bool {
+        self.metric_type == MetricType::Unknown && self.help.is_empty() && self.unit.is_empty()
+    }
+
+    /// Whether `other`, of the same request, says the same by the same symbols. Tells by where the
+    /// texts lie, not by what they are.
+    #[inline]
+    pub fn has_symbols_of(&self, other: &Self) -> bool {
+        self.metric_type == other.metric_type
+            && std::ptr::eq(self.help, other.help)
+            && std::ptr::eq(self.unit, other.unit)
     }
 }

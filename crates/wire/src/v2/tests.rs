@@ -1,7 +1,7 @@
 //! What a walk over remote write 2.0 yields, and which requests and series it refuses.
 
 use prost::Message;
-use rangekeeper_model::{Labels, MetricType};
+use rangekeeper_model::Labels;
 
 use super::*;
 use crate::encode::SymbolTable;
@@ -154,7 +154,7 @@ fn metadata_and_exemplars_refer_to_the_symbols_too() {
 
     let body = request(series(3), &symbols);
     let first = scratch.read(&body).unwrap().series().next().unwrap().unwrap();
-    let metadata = first.metadata().unwrap().unwrap();
+    let metadata = first.metadata().unwrap().unwrap().text();
     assert_eq!(metadata.metric_type, MetricType::Counter);
     assert_eq!((&*metadata.help, &*metadata.unit), ("trace_id", ""));
     let exemplar = first.exemplars().next().unwrap().unwrap();
