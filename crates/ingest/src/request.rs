@@ -41,12 +41,12 @@ pub(crate) struct Request<'a> {
 /// What the series of a request say of their metrics.
 #[derive(Default)]
 struct Said<'a> {
-    /// What was said last, and of which metric: the next series mostly repeats it.
-    last: Option<v2::RawMetadata<'a>>,
-    last_name: String,
-    /// What is not known to be stored, and who said it.
-    news: Vec<(Statement, RowIndex)>,
-    scratch: Vec<u8>,
+    /// What was said last, and the label bytes up to the end of the name of which it was said: the
+    /// next series mostly repeats both.
+    last: &'a [u8],
+    last_start: Vec<u8>,
+    /// What is not known to be stored, and the row that says it.
+    news: Vec<(Statement, usize)>,
 }
 
 /// A request that was judged.
@@ -55,7 +55,7 @@ pub(crate) struct Judged {
     pub(crate) write: Write,
     /// What is not.
     pub(crate) refusals: Refusals,
-    /// Statements of series in the write, to be remembered when it is stored.
+    /// Statements in the write, to be remembered when it is stored.
     pub(crate) statements: Vec<Statement>,
 }
 
@@ -90,10 +90,7 @@ impl<'a> Request<'a> {
             RawLabels::Run(bytes) => self.hasher.hash(bytes),
             RawLabels::Scattered => match series.canonical(&mut self.canonical) {
                 Ok(bytes) => self.hasher.hash(bytes),
-                Err(error) => {
-                    let samples = series.samples().count() + series.histograms().count();
-                    return self.refuse_labels(error, samples);
-                }
+                Err(error) => return self.refuse_series_of(error, Series::V1(series)),
             },
         };
         let row = self.write.series(hash);
@@ -102,9 +99,12 @@ impl<'a> Request<'a> {
             let sample = sample?;
             self.sample(row, sample.timestamp_ms, sample.start_ms, sample.value);
         }
-        if series.has_only_samples() {
-            return Ok(());
-        }
+        if series.has_only_samples() { Ok(()) } else { self.rest_v1(row, series) }
+    }
+
+    /// Takes what there is of a series besides float samples.
+    #[inline(never)]
+    fn rest_v1(&mut self, row: RowIndex, series: v1::Series<'a>) -> Result<(), DecodeError> {
         for histogram in series.histograms() {
             self.histogram(row, histogram?);
         }
@@ -122,10 +122,7 @@ impl<'a> Request<'a> {
     pub(crate) fn series_v2(&mut self, series: v2::Series<'a>) -> Result<(), DecodeError> {
         let (hash, length) = match series.canonical(&mut self.canonical) {
             Ok(bytes) => (self.hasher.hash(bytes), bytes.len()),
-            Err(error) => {
-                let samples = series.samples().count() + series.histograms().count();
-                return self.refuse_labels(error, samples);
-            }
+            Err(error) => return self.refuse_series_of(error, Series::V2(series)),
         };
         let samples = series.samples().count();
         if (samples == 0 || !series.has_only_samples())
@@ -133,35 +130,36 @@ impl<'a> Request<'a> {
         {
             return Ok(());
         }
-        let metadata = match series.metadata() {
-            Ok(metadata) => metadata,
+        match self.hear(series, length) {
+            Ok(()) => {}
             Err(SeriesError::Malformed(error)) => return Err(error),
             Err(error) => {
                 self.refuse_metadata(&error, series, length);
                 return Ok(());
             }
-        };
+        }
         let row = self.write.series(hash);
         self.rows.push(Series::V2(series));
         for sample in series.samples() {
             let sample = sample?;
             self.sample(row, sample.timestamp_ms, sample.start_ms, sample.value);
         }
-        if !series.has_only_samples() {
-            for histogram in series.histograms() {
-                self.histogram(row, histogram?);
-            }
-            for exemplar in series.exemplars() {
-                if let Err((reason, why)) = self.exemplar(row, &exemplar?) {
-                    // Remote write 2.0 wants to be told of everything that is not written.
-                    let labels = self.shown(row);
-                    self.refusals
-                        .add_exemplar(reason, || format!("exemplar of series {labels}: {why}"));
-                }
-            }
+        if series.has_only_samples() { Ok(()) } else { self.rest_v2(row, series) }
+    }
+
+    /// Takes what there is of a series besides float samples.
+    #[inline(never)]
+    fn rest_v2(&mut self, row: RowIndex, series: v2::Series<'a>) -> Result<(), DecodeError> {
+        for histogram in series.histograms() {
+            self.histogram(row, histogram?);
         }
-        if let Some(metadata) = metadata {
-            self.hear(row, length, metadata);
+        for exemplar in series.exemplars() {
+            if let Err((reason, why)) = self.exemplar(row, &exemplar?) {
+                // Remote write 2.0 wants to be told of everything that is not written.
+                let labels = self.shown(row);
+                self.refusals
+                    .add_exemplar(reason, || format!("exemplar of series {labels}: {why}"));
+            }
         }
         Ok(())
     }
@@ -173,16 +171,11 @@ impl<'a> Request<'a> {
 
     /// Names the series that nobody knows; those that cannot be named are refused.
     pub(crate) fn finish(mut self, metrics: &IngestMetrics) -> Result<Judged, DecodeError> {
-        let mut refused = Vec::new();
         for row in self.write.resolve() {
-            if !self.name(row, metrics)? {
-                refused.push(row.number());
-            }
+            self.name(row, metrics)?;
         }
-        refused.sort_unstable();
         let mut news = std::mem::take(&mut self.said.news);
-        news.retain(|(_, row)| refused.binary_search(&row.number()).is_err());
-        news.sort_unstable_by_key(|(statement, _)| *statement);
+        news.sort_unstable();
         news.dedup_by_key(|(statement, _)| *statement);
         for (_, row) in &news {
             self.state_of_row(*row);
@@ -191,55 +184,62 @@ impl<'a> Request<'a> {
         Ok(Judged { write: self.write, refusals: self.refusals, statements })
     }
 
-    /// Names a series that nobody knows; whether that could be done.
-    fn name(&mut self, row: RowIndex, metrics: &IngestMetrics) -> Result<bool, DecodeError> {
+    /// Names a series that nobody knows, or refuses it.
+    fn name(&mut self, row: RowIndex, metrics: &IngestMetrics) -> Result<(), DecodeError> {
         let samples = self.write.samples_of(row);
         let labels = match self.labels(self.rows[row.number()], metrics) {
             Ok(labels) => labels,
             Err(error) => {
-                self.refuse_labels(error, usize::try_from(samples).unwrap_or(0))?;
-                return Ok(false);
+                return self.refuse_labels(error, usize::try_from(samples).unwrap_or(0));
             }
         };
         if let Err(reason) = judge(self.limits, &labels) {
             self.refuse_series(reason, &labels, samples);
-            return Ok(false);
-        }
-        let defined = self.write.define(row, labels);
-        if let Err(collision) = &defined {
+        } else if let Err(collision) = self.write.define(row, labels) {
             self.refusals.add(Reason::HashCollision, samples, || {
                 let (refused, existing) = (Shown(&collision.refused), Shown(&collision.existing));
                 format!("series {refused} has the hash of {existing}")
             });
         }
-        Ok(defined.is_ok())
+        Ok(())
     }
 
-    /// Keeps in mind what a series says of its metric, whose canonical labels have `length` bytes,
-    /// unless that is known.
+    /// Keeps in mind what the series of the next row, whose canonical labels have `length` bytes,
+    /// says of its metric, unless that is known.
     #[inline]
-    fn hear(&mut self, row: RowIndex, length: usize, metadata: v2::RawMetadata<'a>) {
-        let Some(name) = metric_name_in(&self.canonical[..length]) else { return };
-        let said = &mut self.said;
-        if said.last.is_some_and(|last| metadata.has_symbols_of(&last)) && said.last_name == name {
-            return;
+    fn hear(&mut self, series: v2::Series<'a>, length: usize) -> Result<(), SeriesError> {
+        let Some(bytes) = series.metadata_bytes() else { return Ok(()) };
+        let labels = &self.canonical[..length];
+        if self.said.last == bytes && labels.starts_with(&self.said.last_start) {
+            return Ok(());
         }
-        said.last = Some(metadata);
-        said.last_name.clear();
-        said.last_name.push_str(name);
-        if metadata.is_empty() {
-            return;
-        }
-        let scratch = &mut said.scratch;
-        let statement = Statement::new(&self.hasher, self.today, name, &metadata, scratch);
-        if !self.statements.has(statement) {
-            said.news.push((statement, row));
-        }
+        self.hear_other(series, length)?;
+        self.said.last = bytes;
+        Ok(())
     }
 
-    /// Takes what a row's series says of its metric.
-    fn state_of_row(&mut self, row: RowIndex) {
-        let Series::V2(series) = self.rows[row.number()] else { return };
+    fn hear_other(&mut self, series: v2::Series<'a>, length: usize) -> Result<(), SeriesError> {
+        let Some(metadata) = series.metadata()? else { return Ok(()) };
+        let labels = &self.canonical[..length];
+        let Some(name) = metric_name_in(labels) else { return Ok(()) };
+        let name = name.as_bytes();
+        let end = name.as_ptr_range().end.addr() - labels.as_ptr().addr();
+        self.said.last_start.clear();
+        self.said.last_start.extend_from_slice(&labels[..end]);
+        if metadata.is_empty() {
+            return Ok(());
+        }
+        let statement = Statement::new(&self.hasher, self.today, name, &metadata);
+        if !self.statements.has(statement) {
+            self.said.news.push((statement, self.rows.len()));
+        }
+        Ok(())
+    }
+
+    /// Takes what a row's series says of its metric. That is kept even if the series is refused:
+    /// it concerns others too.
+    fn state_of_row(&mut self, row: usize) {
+        let Series::V2(series) = self.rows[row] else { return };
         let Ok(Some(metadata)) = series.metadata() else { return };
         let Ok(canonical) = series.canonical(&mut self.canonical) else { return };
         let Some(name) = metric_name_in(canonical) else { return };
@@ -362,6 +362,19 @@ impl<'a> Request<'a> {
         let labels = shown_canonical(&self.canonical[..length]);
         self.refusals
             .add(Reason::InvalidMetadata, samples as u64, || format!("{error}, series {labels}"));
+    }
+
+    #[cold]
+    fn refuse_series_of(
+        &mut self,
+        error: SeriesError,
+        series: Series<'_>,
+    ) -> Result<(), DecodeError> {
+        let samples = match series {
+            Series::V1(series) => series.samples().count() + series.histograms().count(),
+            Series::V2(series) => series.samples().count() + series.histograms().count(),
+        };
+        self.refuse_labels(error, samples)
     }
 
     fn refuse_labels(&mut self, error: SeriesError, samples: usize) -> Result<(), DecodeError> {

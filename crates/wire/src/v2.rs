@@ -39,8 +39,11 @@ const EXEMPLARS: u32 = 4;
 const SERIES_METADATA: u32 = 5;
 
 const METADATA_TYPE: u32 = key(1, VARINT);
+const METADATA_TYPE_BYTE: u8 = 0x08;
 const HELP_REF: u32 = key(3, VARINT);
+const HELP_REF_BYTE: u8 = 0x18;
 const UNIT_REF: u32 = key(4, VARINT);
+const UNIT_REF_BYTE: u8 = 0x20;
 const METADATA_FIELDS: u32 = fields(&[1, 3, 4]);
 
 /// Why a request as a whole can't be taken.
@@ -293,12 +296,27 @@ impl<'a> Series<'a> {
         Exemplars::new(self.after_run(), EXEMPLARS, Some(self.symbols))
     }
 
+    /// Bytes that hold the metadata, if there are any, and perhaps more: series of one request in
+    /// which they are the same say the same.
+    #[inline]
+    pub fn metadata_bytes(&self) -> Option<&'a [u8]> {
+        self.after_holds.metadata.then(|| self.message.at(self.metadata_start).rest())
+    }
+
     /// The metadata of the series' metric, if the sender gave any.
     #[inline]
     pub fn metadata(&self) -> Result<Option<RawMetadata<'a>>, SeriesError> {
-        if !self.after_holds.metadata {
-            return Ok(None);
+        match self.metadata_bytes() {
+            None => Ok(None),
+            Some(bytes) => match self.symbols.usual_metadata(bytes) {
+                Some(metadata) => Ok(Some(metadata)),
+                None => self.any_metadata().map(Some),
+            },
         }
+    }
+
+    #[cold]
+    fn any_metadata(&self) -> Result<RawMetadata<'a>, SeriesError> {
         let (mut metric_type, mut help_ref, mut unit_ref) = (MetricType::Unknown, 0, 0);
         let mut messages = Messages::new(self.message.at(self.metadata_start), SERIES_METADATA);
         // A message that comes in pieces is the union of the pieces, as protobuf says.
@@ -318,12 +336,11 @@ impl<'a> Series<'a> {
             let error = || SeriesError::MetadataRef { reference, symbols };
             self.symbols.bytes(reference).ok_or_else(error)
         };
-        Ok(Some(RawMetadata { metric_type, help: text(help_ref)?, unit: text(unit_ref)? }))
+        Ok(RawMetadata { metric_type, help: text(help_ref)?, unit: text(unit_ref)? })
     }
 }
 
-/// The metadata of a series, its texts where they lie among the symbols. Nearly every series
-/// repeats what the one before it said, so that nothing here is copied or looked at.
+/// The metadata of a series, its texts where they lie among the symbols.
 #[derive(Clone, Copy, Debug)]
 pub struct RawMetadata<'a> {
     /// The type.
@@ -347,14 +364,5 @@ impl<'a> RawMetadata<'a> {
     /// Whether nothing is said: some senders give each series metadata, known or not.
     pub fn is_empty(&self) -> bool {
         self.metric_type == MetricType::Unknown && self.help.is_empty() && self.unit.is_empty()
-    }
-
-    /// Whether `other`, of the same request, says the same by the same symbols. Tells by where the
-    /// texts lie, not by what they are.
-    #[inline]
-    pub fn has_symbols_of(&self, other: &Self) -> bool {
-        self.metric_type == other.metric_type
-            && std::ptr::eq(self.help, other.help)
-            && std::ptr::eq(self.unit, other.unit)
     }
 }
