@@ -9,6 +9,7 @@ mod metrics;
 mod receiver;
 mod reject;
 mod request;
+mod statements;
 
 pub use metrics::IngestMetrics;
 pub use receiver::{Limits, Outcome, Receiver, Written};

@@ -10,6 +10,7 @@ use crate::reject::Reason;
 pub struct IngestMetrics {
     stored: IntCounterVec,
     rejected: IntCounterVec,
+    rejected_exemplars: IntCounterVec,
     unavailable: IntCounter,
     unsorted: IntCounter,
 }
@@ -28,6 +29,11 @@ impl IngestMetrics {
                 &["reason"],
                 "Samples that were refused for good, by reason.",
             ),
+            rejected_exemplars: registry.counters(
+                "rangekeeper_ingest_rejected_exemplars_total",
+                &["reason"],
+                "Exemplars that were refused for good while their series was stored, by reason.",
+            ),
             unavailable: registry.counter(
                 "rangekeeper_ingest_unavailable_requests_total",
                 "Requests that the store could not take now; their senders try again.",
@@ -39,6 +45,9 @@ impl IngestMetrics {
         };
         for reason in Reason::ALL {
             metrics.rejected.with_label_values(&[reason.name()]);
+        }
+        for reason in Reason::OF_EXEMPLARS {
+            metrics.rejected_exemplars.with_label_values(&[reason.name()]);
         }
         metrics
     }
@@ -55,6 +64,10 @@ impl IngestMetrics {
 
     pub(crate) fn rejected(&self, reason: Reason, count: u64) {
         self.rejected.with_label_values(&[reason.name()]).inc_by(count);
+    }
+
+    pub(crate) fn rejected_exemplars(&self, reason: Reason, count: u64) {
+        self.rejected_exemplars.with_label_values(&[reason.name()]).inc_by(count);
     }
 
     pub(crate) fn unavailable(&self) {

@@ -1,7 +1,6 @@
 //! The way of a body: uncompress, walk, judge, store, answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rangekeeper_model::{ErrorClass, TenantId};
@@ -10,16 +9,13 @@ use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::{DecodeError, SnappyError, Version, decompress, v1, v2};
 
 use crate::metrics::IngestMetrics;
-use crate::reject::Refusals;
-use crate::request::Request;
+use crate::request::{Judged, Request};
+use crate::statements::Statements;
 
 /// How many requests' buffers are kept for the next ones.
 const SPARE_BUFFERS: usize = 8;
 /// A buffer that grew beyond this is given back: one huge request must not hold memory for ever.
 const SPARE_BYTES: usize = 4 << 20;
-/// Of how many requests of 2.0 the metadata of known series is looked at once. New series always
-/// are.
-const METADATA_EVERY: u64 = 64;
 
 /// What a request may hold.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +79,7 @@ struct Shared {
     limits: Limits,
     metrics: IngestMetrics,
     buffers: Mutex<Vec<Buffers>>,
-    requests: AtomicU64,
+    statements: Statements,
 }
 
 #[derive(Default)]
@@ -120,8 +116,8 @@ impl Receiver {
     /// A receiver for `store`.
     pub fn new(store: Store, limits: Limits, registry: &Registry) -> Self {
         let metrics = IngestMetrics::new(registry);
-        let (buffers, requests) = (Mutex::default(), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { store, limits, metrics, buffers, requests }) }
+        let (buffers, statements) = (Mutex::default(), Statements::default());
+        Self { shared: Arc::new(Shared { store, limits, metrics, buffers, statements }) }
     }
 
     /// Stores what is good of `body`, a snappy block, and answers when that is durable and visible.
@@ -134,8 +130,13 @@ impl Receiver {
             read
         };
         let stored = match read {
-            Ok((write, refusals)) => match write.commit().await {
-                Ok(committed) => Ok((committed, refusals)),
+            Ok(Judged { write, refusals, statements }) => match write.commit().await {
+                Ok(committed) => {
+                    for statement in statements {
+                        shared.statements.remember(statement);
+                    }
+                    Ok((committed, refusals))
+                }
                 Err(error) => Err(Failure::from(error)),
             },
             Err(failure) => Err(failure),
@@ -176,14 +177,14 @@ impl Shared {
         version: Version,
         body: &[u8],
         buffers: &mut Buffers,
-    ) -> Result<(rangekeeper_storage::Write, Refusals), Failure> {
+    ) -> Result<Judged, Failure> {
         let Buffers { body: buffer, symbols } = buffers;
         let body = decompress(body, self.limits.decoded_bytes, buffer)?;
         let write = self.store.write(tenant)?;
         let horizon = self.store.horizon();
+        let mut request = Request::new(write, &self.limits, &self.statements, horizon);
         match version {
             Version::V1 => {
-                let mut request = Request::new(write, &self.limits, horizon);
                 for entry in v1::entries(body) {
                     match entry? {
                         v1::Entry::Series(series) => request.series_v1(series)?,
@@ -194,10 +195,8 @@ impl Shared {
             }
             Version::V2 => {
                 let message = symbols.read(body)?;
-                let number = self.requests.fetch_add(1, Ordering::Relaxed);
-                let mut request = Request::new(write, &self.limits, horizon);
                 for series in message.series() {
-                    request.series_v2(series?, number.is_multiple_of(METADATA_EVERY))?;
+                    request.series_v2(series?)?;
                 }
                 Ok(request.finish(&self.metrics)?)
             }

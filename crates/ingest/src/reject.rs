@@ -1,15 +1,18 @@
 //! What is refused of a request that is otherwise stored, and how that is told.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use rangekeeper_model::Labels;
 
 use crate::metrics::IngestMetrics;
 
-/// Most offenders that the answer names. A sender logs only the first line.
+/// Most offenders that the answer names.
 const MAX_NAMED: usize = 10;
 /// Longest label text in an answer.
 const MAX_LABEL_BYTES: usize = 400;
+/// Longest text of one offender. A sender logs only the first line of an answer, and of that 1,024
+/// bytes: the counts have to fit in behind the first offender.
+const MAX_OFFENDER_BYTES: usize = 900;
 
 /// Why a sample or a series was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +29,10 @@ pub enum Reason {
     HashCollision,
     /// A histogram contradicts itself.
     InvalidHistogram,
+    /// A histogram has more buckets than a chunk can hold.
+    HistogramTooLarge,
+    /// Metadata refer to symbols out of range.
+    InvalidMetadata,
     /// A series of remote write 2.0 without samples and histograms.
     NoSamples,
     /// A series of remote write 2.0 with samples and histograms.
@@ -38,15 +45,27 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidLabels,
         Self::TooManyLabels,
         Self::LabelNameTooLong,
         Self::LabelValueTooLong,
         Self::HashCollision,
         Self::InvalidHistogram,
+        Self::HistogramTooLarge,
+        Self::InvalidMetadata,
         Self::NoSamples,
         Self::MixedSamples,
+        Self::TooOld,
+        Self::TooFarAhead,
+    ];
+
+    /// Those for which an exemplar is refused while its series is not.
+    pub const OF_EXEMPLARS: [Self; 6] = [
+        Self::InvalidLabels,
+        Self::TooManyLabels,
+        Self::LabelNameTooLong,
+        Self::LabelValueTooLong,
         Self::TooOld,
         Self::TooFarAhead,
     ];
@@ -60,6 +79,8 @@ impl Reason {
             Self::LabelValueTooLong => "label_value_too_long",
             Self::HashCollision => "hash_collision",
             Self::InvalidHistogram => "invalid_histogram",
+            Self::HistogramTooLarge => "histogram_too_large",
+            Self::InvalidMetadata => "invalid_metadata",
             Self::NoSamples => "no_samples",
             Self::MixedSamples => "mixed_samples",
             Self::TooOld => "too_old",
@@ -73,31 +94,59 @@ impl Reason {
 pub(crate) struct Refusals {
     named: Vec<String>,
     samples: u64,
-    counts: [u64; Reason::ALL.len()],
+    exemplars: u64,
+    of_samples: [u64; Reason::ALL.len()],
+    of_exemplars: [u64; Reason::ALL.len()],
 }
 
 impl Refusals {
     /// Notes that `samples` samples were refused; `offender` says which and why, and is asked only
     /// where it is shown.
     pub(crate) fn add(&mut self, reason: Reason, samples: u64, offender: impl FnOnce() -> String) {
-        if self.named.len() < MAX_NAMED {
-            self.named.push(offender());
-        }
+        self.name(offender);
         self.samples += samples;
-        self.counts[reason as usize] += samples.max(1);
+        self.of_samples[reason as usize] += samples.max(1);
     }
 
-    /// Whether nothing was refused.
+    /// Notes that an exemplar was refused, and tells the sender.
+    pub(crate) fn add_exemplar(&mut self, reason: Reason, offender: impl FnOnce() -> String) {
+        self.name(offender);
+        self.exemplars += 1;
+        self.count_exemplar(reason);
+    }
+
+    /// Notes that an exemplar was refused, without telling the sender.
+    pub(crate) fn count_exemplar(&mut self, reason: Reason) {
+        self.of_exemplars[reason as usize] += 1;
+    }
+
+    fn name(&mut self, offender: impl FnOnce() -> String) {
+        if !self.is_full() {
+            let mut offender = offender();
+            cut(&mut offender, MAX_OFFENDER_BYTES);
+            self.named.push(offender);
+        }
+    }
+
+    /// Whether no more offenders are shown.
+    pub(crate) fn is_full(&self) -> bool {
+        self.named.len() == MAX_NAMED
+    }
+
+    /// Whether there is nothing to tell the sender.
     pub(crate) fn is_empty(&self) -> bool {
         self.named.is_empty()
     }
 
     /// Counts what was refused.
     pub(crate) fn count(&self, metrics: &IngestMetrics) {
-        for reason in Reason::ALL {
-            match self.counts[reason as usize] {
-                0 => {}
-                count => metrics.rejected(reason, count),
+        let counts = self.of_samples.iter().zip(&self.of_exemplars);
+        for (reason, (&samples, &exemplars)) in Reason::ALL.into_iter().zip(counts) {
+            if samples > 0 {
+                metrics.rejected(reason, samples);
+            }
+            if exemplars > 0 {
+                metrics.rejected_exemplars(reason, exemplars);
             }
         }
     }
@@ -107,7 +156,11 @@ impl Refusals {
     pub(crate) fn message(&self, stored: u64) -> String {
         let (first, others) =
             self.named.split_first().expect("asked only when something was refused");
-        let mut message = format!("{first} ({} samples refused, {stored} stored)", self.samples);
+        let mut message = format!("{first} ({} samples refused, ", self.samples);
+        if self.exemplars > 0 {
+            let _ = write!(message, "{} exemplars refused, ", self.exemplars);
+        }
+        let _ = write!(message, "{stored} stored)");
         for other in others {
             message.push('\n');
             message.push_str(other);
@@ -121,10 +174,15 @@ pub(crate) struct Shown<'a>(pub(crate) &'a Labels);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        match text.char_indices().nth(MAX_LABEL_BYTES) {
-            None => f.write_str(&text),
-            Some((at, _)) => write!(f, "{}…", &text[..at]),
-        }
+        let mut text = self.0.to_string();
+        cut(&mut text, MAX_LABEL_BYTES);
+        f.write_str(&text)
+    }
+}
+
+fn cut(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
     }
 }

@@ -1,12 +1,17 @@
 //! One request: its series are judged while they are walked, and named when their hash is unknown.
 
-use rangekeeper_model::{HistogramSample, Labels, MetricType, SeriesHasher};
+use std::sync::Arc;
+
+use rangekeeper_model::{Day, HistogramSample, Labels, MetricType, SeriesHasher, metric_name_in};
 use rangekeeper_storage::{FamilyKey, FamilyMetadata, Horizon, RowIndex, Write};
-use rangekeeper_wire::{DecodeError, FamilyMetadata as WireFamily, RawLabels, SeriesError, v1, v2};
+use rangekeeper_wire::{
+    DecodeError, Exemplar, FamilyMetadata as WireFamily, Metadata, RawLabels, SeriesError, v1, v2,
+};
 
 use crate::metrics::IngestMetrics;
 use crate::receiver::Limits;
 use crate::reject::{Reason, Refusals, Shown};
+use crate::statements::{Statement, Statements};
 
 /// A series of either version, as it lies in the body.
 #[derive(Clone, Copy)]
@@ -20,17 +25,47 @@ pub(crate) struct Request<'a> {
     write: Write,
     hasher: SeriesHasher,
     limits: &'a Limits,
+    statements: &'a Statements,
+    today: Day,
     oldest_ms: i64,
     newest_ms: i64,
     refusals: Refusals,
     /// The series of each row, to name it by its labels if nobody knows it.
     rows: Vec<Series<'a>>,
-    /// Canonical label bytes, where the sender's are not.
+    /// Canonical label bytes, where the sender's are not; those of the series in hand, at its
+    /// front.
     canonical: Vec<u8>,
+    said: Said<'a>,
+}
+
+/// What the series of a request say of their metrics.
+#[derive(Default)]
+struct Said<'a> {
+    /// What was said last, and the label bytes up to the end of the name of which it was said: the
+    /// next series mostly repeats both.
+    last: &'a [u8],
+    last_start: Vec<u8>,
+    /// What is not known to be stored, and the row that says it.
+    news: Vec<(Statement, usize)>,
+}
+
+/// A request that was judged.
+pub(crate) struct Judged {
+    /// What is good of it.
+    pub(crate) write: Write,
+    /// What is not.
+    pub(crate) refusals: Refusals,
+    /// Statements in the write, to be remembered when it is stored.
+    pub(crate) statements: Vec<Statement>,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(write: Write, limits: &'a Limits, horizon: Horizon) -> Self {
+    pub(crate) fn new(
+        write: Write,
+        limits: &'a Limits,
+        statements: &'a Statements,
+        horizon: Horizon,
+    ) -> Self {
         let hasher = write.tenant().hasher().clone();
         let newest_ms = horizon.now_ms.saturating_add(limits.ahead_ms);
         let latest_ms = limits.late_ms.map_or(i64::MIN, |ms| horizon.now_ms.saturating_sub(ms));
@@ -38,11 +73,14 @@ impl<'a> Request<'a> {
             write,
             hasher,
             limits,
+            statements,
+            today: Day::of(horizon.now_ms),
             oldest_ms: horizon.oldest_ms.max(latest_ms),
             newest_ms,
             refusals: Refusals::default(),
             rows: Vec::with_capacity(2048),
             canonical: Vec::new(),
+            said: Said::default(),
         }
     }
 
@@ -52,7 +90,7 @@ impl<'a> Request<'a> {
             RawLabels::Run(bytes) => self.hasher.hash(bytes),
             RawLabels::Scattered => match series.canonical(&mut self.canonical) {
                 Ok(bytes) => self.hasher.hash(bytes),
-                Err(error) => return self.refuse_labels(error, series.samples().count()),
+                Err(error) => return self.refuse_series_of(error, Series::V1(series)),
             },
         };
         let row = self.write.series(hash);
@@ -61,40 +99,44 @@ impl<'a> Request<'a> {
             let sample = sample?;
             self.sample(row, sample.timestamp_ms, sample.start_ms, sample.value);
         }
-        if series.has_only_samples() {
-            return Ok(());
-        }
+        if series.has_only_samples() { Ok(()) } else { self.rest_v1(row, series) }
+    }
+
+    /// Takes what there is of a series besides float samples.
+    #[inline(never)]
+    fn rest_v1(&mut self, row: RowIndex, series: v1::Series<'a>) -> Result<(), DecodeError> {
         for histogram in series.histograms() {
             self.histogram(row, histogram?);
         }
         for exemplar in series.exemplars() {
-            self.exemplar(row, &exemplar?);
+            // Remote write 1.0 knows of no exemplars, and by its answer a sender gives up all of a
+            // request: one that cannot be kept is counted, and fails nothing.
+            if let Err((reason, _)) = self.exemplar(row, &exemplar?) {
+                self.refusals.count_exemplar(reason);
+            }
         }
         Ok(())
     }
 
     /// Takes a series of remote write 2.0.
-    pub(crate) fn series_v2(
-        &mut self,
-        series: v2::Series<'a>,
-        with_metadata: bool,
-    ) -> Result<(), DecodeError> {
-        let hash = match series.canonical(&mut self.canonical) {
-            Ok(bytes) => self.hasher.hash(bytes),
-            Err(error) => return self.refuse_labels(error, series.samples().count()),
+    pub(crate) fn series_v2(&mut self, series: v2::Series<'a>) -> Result<(), DecodeError> {
+        let (hash, length) = match series.canonical(&mut self.canonical) {
+            Ok(bytes) => (self.hasher.hash(bytes), bytes.len()),
+            Err(error) => return self.refuse_series_of(error, Series::V2(series)),
         };
         let samples = series.samples().count();
-        if series.has_only_samples() && samples == 0 {
-            let labels = self.shown_canonical();
-            self.refusals.add(Reason::NoSamples, 0, || {
-                format!(
-                    "TimeSeries must contain at least one sample or histogram for series {labels}"
-                )
-            });
+        if (samples == 0 || !series.has_only_samples())
+            && !self.is_of_one_kind(series, samples, length)
+        {
             return Ok(());
         }
-        if !series.has_only_samples() && !self.is_of_one_kind(series, samples) {
-            return Ok(());
+        match self.hear(series, length) {
+            Ok(()) => {}
+            Err(SeriesError::Malformed(error)) => return Err(error),
+            Err(error) => {
+                self.refuse_metadata(&error, series, length);
+                return Ok(());
+            }
         }
         let row = self.write.series(hash);
         self.rows.push(Series::V2(series));
@@ -102,60 +144,125 @@ impl<'a> Request<'a> {
             let sample = sample?;
             self.sample(row, sample.timestamp_ms, sample.start_ms, sample.value);
         }
-        if !series.has_only_samples() {
-            for histogram in series.histograms() {
-                self.histogram(row, histogram?);
-            }
-            for exemplar in series.exemplars() {
-                self.exemplar(row, &exemplar?);
-            }
+        if series.has_only_samples() { Ok(()) } else { self.rest_v2(row, series) }
+    }
+
+    /// Takes what there is of a series besides float samples.
+    #[inline(never)]
+    fn rest_v2(&mut self, row: RowIndex, series: v2::Series<'a>) -> Result<(), DecodeError> {
+        for histogram in series.histograms() {
+            self.histogram(row, histogram?);
         }
-        if with_metadata {
-            self.metadata_v2(series);
+        for exemplar in series.exemplars() {
+            if let Err((reason, why)) = self.exemplar(row, &exemplar?) {
+                // Remote write 2.0 wants to be told of everything that is not written.
+                let labels = self.shown(row);
+                self.refusals
+                    .add_exemplar(reason, || format!("exemplar of series {labels}: {why}"));
+            }
         }
         Ok(())
     }
 
     /// Takes what a request of 1.0 says of a metric family.
     pub(crate) fn family(&mut self, said: &WireFamily<'_>) {
-        if said.family.is_empty() {
-            return;
-        }
-        let tenant = self.write.tenant().id().clone();
-        let family = FamilyKey { tenant, family: said.family.clone().into_owned() };
-        let metadata = FamilyMetadata {
-            metric_type: MetricType::from_name(said.metadata.metric_type.as_str()),
-            help: said.metadata.help.clone().into_owned(),
-            unit: said.metadata.unit.clone().into_owned(),
-        };
-        self.write.metadata(family, metadata);
+        self.state(&said.family, &said.metadata);
     }
 
     /// Names the series that nobody knows; those that cannot be named are refused.
-    pub(crate) fn finish(
-        mut self,
-        metrics: &IngestMetrics,
-    ) -> Result<(Write, Refusals), DecodeError> {
+    pub(crate) fn finish(mut self, metrics: &IngestMetrics) -> Result<Judged, DecodeError> {
         for row in self.write.resolve() {
-            let series = self.rows[row.number()];
-            let samples = self.write.samples_of(row);
-            match self.labels(series, metrics) {
-                Ok(labels) => {
-                    if let Err(reason) = self.judge(&labels) {
-                        self.refuse_series(reason, &labels, samples);
-                        continue;
-                    }
-                    if let Series::V2(series) = series {
-                        self.metadata_v2(series);
-                    }
-                    if let Err(collision) = self.write.define(row, labels) {
-                        self.refusals.add(Reason::HashCollision, samples, || collision.to_string());
-                    }
-                }
-                Err(error) => self.refuse_labels(error, usize::try_from(samples).unwrap_or(0))?,
-            }
+            self.name(row, metrics)?;
         }
-        Ok((self.write, self.refusals))
+        let mut news = std::mem::take(&mut self.said.news);
+        news.sort_unstable();
+        news.dedup_by_key(|(statement, _)| *statement);
+        for (_, row) in &news {
+            self.state_of_row(*row);
+        }
+        let statements = news.into_iter().map(|(statement, _)| statement).collect();
+        Ok(Judged { write: self.write, refusals: self.refusals, statements })
+    }
+
+    /// Names a series that nobody knows, or refuses it.
+    fn name(&mut self, row: RowIndex, metrics: &IngestMetrics) -> Result<(), DecodeError> {
+        let samples = self.write.samples_of(row);
+        let labels = match self.labels(self.rows[row.number()], metrics) {
+            Ok(labels) => labels,
+            Err(error) => {
+                return self.refuse_labels(error, usize::try_from(samples).unwrap_or(0));
+            }
+        };
+        if let Err(reason) = judge(self.limits, &labels) {
+            self.refuse_series(reason, &labels, samples);
+        } else if let Err(collision) = self.write.define(row, labels) {
+            self.refusals.add(Reason::HashCollision, samples, || {
+                let (refused, existing) = (Shown(&collision.refused), Shown(&collision.existing));
+                format!("series {refused} has the hash of {existing}")
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps in mind what the series of the next row, whose canonical labels have `length` bytes,
+    /// says of its metric, unless that is known.
+    #[inline]
+    fn hear(&mut self, series: v2::Series<'a>, length: usize) -> Result<(), SeriesError> {
+        let Some(bytes) = series.metadata_bytes() else { return Ok(()) };
+        let labels = &self.canonical[..length];
+        if self.said.last == bytes && labels.starts_with(&self.said.last_start) {
+            return Ok(());
+        }
+        self.hear_other(series, length)?;
+        self.said.last = bytes;
+        Ok(())
+    }
+
+    fn hear_other(&mut self, series: v2::Series<'a>, length: usize) -> Result<(), SeriesError> {
+        let Some(metadata) = series.metadata()? else { return Ok(()) };
+        let labels = &self.canonical[..length];
+        let Some(name) = metric_name_in(labels) else { return Ok(()) };
+        let name = name.as_bytes();
+        let end = name.as_ptr_range().end.addr() - labels.as_ptr().addr();
+        self.said.last_start.clear();
+        self.said.last_start.extend_from_slice(&labels[..end]);
+        if metadata.is_empty() {
+            return Ok(());
+        }
+        let statement = Statement::new(&self.hasher, self.today, name, &metadata);
+        if !self.statements.has(statement) {
+            self.said.news.push((statement, self.rows.len()));
+        }
+        Ok(())
+    }
+
+    /// Takes what a row's series says of its metric. That is kept even if the series is refused:
+    /// it concerns others too.
+    fn state_of_row(&mut self, row: usize) {
+        let Series::V2(series) = self.rows[row] else { return };
+        let Ok(Some(metadata)) = series.metadata() else { return };
+        let Ok(canonical) = series.canonical(&mut self.canonical) else { return };
+        let Some(name) = metric_name_in(canonical) else { return };
+        let family = family_of(name, metadata.metric_type).to_owned();
+        self.state(&family, &metadata.text());
+    }
+
+    /// Takes what is said of a metric family. What is said at a length that no label has is cut; a
+    /// name of that length is no series' name.
+    fn state(&mut self, family: &str, metadata: &Metadata<'_>) {
+        let most = self.limits.value_bytes;
+        if family.is_empty() || family.len() > most {
+            return;
+        }
+        let start = |text: &str| text[..text.floor_char_boundary(most)].to_owned();
+        let tenant = self.write.tenant().id().clone();
+        let key = FamilyKey { tenant, family: family.to_owned() };
+        let metadata = FamilyMetadata {
+            metric_type: metadata.metric_type,
+            help: start(&metadata.help),
+            unit: start(&metadata.unit),
+        };
+        self.write.metadata(key, metadata);
     }
 
     #[inline]
@@ -172,47 +279,48 @@ impl<'a> Request<'a> {
         if !(self.oldest_ms..=self.newest_ms).contains(&at_ms) {
             return self.refuse_time(row, at_ms);
         }
-        let mut histogram = std::sync::Arc::unwrap_or_clone(sample.histogram);
-        let valid = histogram.is_stale()
-            || histogram.reduce_schema().and_then(|()| histogram.validate()).map_or_else(
-                |error| {
-                    let labels = self.shown(row);
-                    self.refusals.add(Reason::InvalidHistogram, 1, || {
-                        format!("invalid histogram for series {labels}: {error}")
-                    });
-                    false
-                },
-                |()| true,
-            );
-        if valid {
+        let mut histogram = Arc::unwrap_or_clone(sample.histogram);
+        let valid = if histogram.is_stale() {
+            Ok(())
+        } else {
+            histogram.reduce_schema().and_then(|()| histogram.validate())
+        };
+        if let Err(error) = valid {
+            let labels = self.shown(row);
+            self.refusals.add(Reason::InvalidHistogram, 1, || {
+                format!("invalid histogram for series {labels}: {error}")
+            });
+        } else if !rangekeeper_chunk::histograms::fits(&histogram) {
+            let labels = self.shown(row);
+            self.refusals.add(Reason::HistogramTooLarge, 1, || {
+                format!("histogram of series {labels} at {at_ms} has more buckets than can be kept")
+            });
+        } else {
             self.write.histogram(row, HistogramSample { histogram: histogram.into(), ..sample });
         }
     }
 
-    /// An exemplar that cannot be kept fails nothing: it is an extra.
-    fn exemplar(&mut self, row: RowIndex, exemplar: &rangekeeper_wire::Exemplar<'_>) {
-        let in_time = (self.oldest_ms..=self.newest_ms).contains(&exemplar.timestamp_ms);
-        if let Ok(labels) = exemplar.labels()
-            && in_time
-        {
-            self.write.exemplar(row, exemplar.timestamp_ms, exemplar.value, labels);
+    /// Takes an exemplar, or says why not.
+    fn exemplar(&mut self, row: RowIndex, exemplar: &Exemplar<'_>) -> Result<(), (Reason, String)> {
+        let at_ms = exemplar.timestamp_ms;
+        if !(self.oldest_ms..=self.newest_ms).contains(&at_ms) {
+            let (reason, why) = self.out_of_time(at_ms);
+            return Err((reason, format!("{at_ms} is {why}")));
         }
+        let labels = exemplar.labels().map_err(|e| (Reason::InvalidLabels, e.to_string()))?;
+        if let Err(reason) = judge(self.limits, &labels) {
+            return Err((reason, excess(self.limits, reason, &labels)));
+        }
+        self.write.exemplar(row, at_ms, exemplar.value, labels);
+        Ok(())
     }
 
-    fn metadata_v2(&mut self, series: v2::Series<'_>) {
-        let Ok(Some(metadata)) = series.metadata() else { return };
-        let Ok(canonical) = series.canonical(&mut self.canonical) else { return };
-        let Some(name) = rangekeeper_model::metric_name_in(canonical) else { return };
-        let family = family_of(name, metadata.metric_type.as_str()).to_owned().into();
-        self.family(&WireFamily { family, metadata });
-    }
-
-    fn is_of_one_kind(&mut self, series: v2::Series<'_>, samples: usize) -> bool {
+    fn is_of_one_kind(&mut self, series: v2::Series<'_>, samples: usize, length: usize) -> bool {
         let histograms = series.histograms().count();
         if (samples == 0) != (histograms == 0) {
             return true;
         }
-        let labels = self.shown_canonical();
+        let labels = shown_canonical(&self.canonical[..length]);
         let (reason, what) = if samples == 0 {
             (Reason::NoSamples, "at least one sample or histogram")
         } else {
@@ -241,33 +349,32 @@ impl<'a> Request<'a> {
         Ok(Labels::from_canonical(canonical).expect("the decoder made them canonical"))
     }
 
-    /// Whether a new series is within the limits. One that is known passed them once.
-    fn judge(&self, labels: &Labels) -> Result<(), Reason> {
-        if labels.len() > self.limits.labels {
-            return Err(Reason::TooManyLabels);
-        }
-        for (name, value) in labels {
-            if name.len() > self.limits.name_bytes {
-                return Err(Reason::LabelNameTooLong);
-            }
-            if value.len() > self.limits.value_bytes {
-                return Err(Reason::LabelValueTooLong);
-            }
-        }
-        Ok(())
+    fn refuse_series(&mut self, reason: Reason, labels: &Labels, samples: u64) {
+        let limits = self.limits;
+        self.refusals.add(reason, samples, || {
+            format!("series {} has {}", Shown(labels), excess(limits, reason, labels))
+        });
     }
 
-    fn refuse_series(&mut self, reason: Reason, labels: &Labels, samples: u64) {
-        let Limits { labels: most, name_bytes, value_bytes, .. } = *self.limits;
-        self.refusals.add(reason, samples, || match reason {
-            Reason::TooManyLabels => {
-                format!("series {} has {} labels, allowed are {most}", Shown(labels), labels.len())
-            }
-            Reason::LabelNameTooLong => {
-                format!("series {} has a label name of over {name_bytes} bytes", Shown(labels))
-            }
-            _ => format!("series {} has a label value of over {value_bytes} bytes", Shown(labels)),
-        });
+    #[cold]
+    fn refuse_metadata(&mut self, error: &SeriesError, series: v2::Series<'_>, length: usize) {
+        let samples = series.samples().count() + series.histograms().count();
+        let labels = shown_canonical(&self.canonical[..length]);
+        self.refusals
+            .add(Reason::InvalidMetadata, samples as u64, || format!("{error}, series {labels}"));
+    }
+
+    #[cold]
+    fn refuse_series_of(
+        &mut self,
+        error: SeriesError,
+        series: Series<'_>,
+    ) -> Result<(), DecodeError> {
+        let samples = match series {
+            Series::V1(series) => series.samples().count() + series.histograms().count(),
+            Series::V2(series) => series.samples().count() + series.histograms().count(),
+        };
+        self.refuse_labels(error, samples)
     }
 
     fn refuse_labels(&mut self, error: SeriesError, samples: usize) -> Result<(), DecodeError> {
@@ -284,47 +391,76 @@ impl<'a> Request<'a> {
     #[cold]
     fn refuse_time(&mut self, row: RowIndex, at_ms: i64) {
         let labels = self.shown(row);
-        if at_ms < self.oldest_ms {
-            let oldest_ms = self.oldest_ms;
-            self.refusals.add(Reason::TooOld, 1, || {
-                format!(
-                    "out of bounds: sample of series {labels} at {at_ms} is beyond retention, \
-                     the oldest time taken is {oldest_ms}"
-                )
-            });
+        let (reason, why) = self.out_of_time(at_ms);
+        self.refusals.add(reason, 1, || {
+            format!("out of bounds: sample of series {labels} at {at_ms} is {why}")
+        });
+    }
+
+    /// What is wrong with a time that is not between the oldest and the newest.
+    fn out_of_time(&self, at_ms: i64) -> (Reason, String) {
+        let Self { oldest_ms, newest_ms, .. } = self;
+        if at_ms < *oldest_ms {
+            let why = format!("beyond retention, the oldest time taken is {oldest_ms}");
+            (Reason::TooOld, why)
         } else {
-            let newest_ms = self.newest_ms;
-            self.refusals.add(Reason::TooFarAhead, 1, || {
-                format!(
-                    "out of bounds: sample of series {labels} at {at_ms} is too far in the future, \
-                     the newest time taken is {newest_ms}"
-                )
-            });
+            let why = format!("too far in the future, the newest time taken is {newest_ms}");
+            (Reason::TooFarAhead, why)
         }
     }
 
+    /// The labels of a row as text, if the sender is told of more offenders.
     fn shown(&mut self, row: RowIndex) -> String {
+        if self.refusals.is_full() {
+            return String::new();
+        }
         let canonical = match self.rows[row.number()] {
             Series::V1(series) => series.canonical(&mut self.canonical).map(<[u8]>::to_vec),
             Series::V2(series) => series.canonical(&mut self.canonical).map(<[u8]>::to_vec),
         };
-        match canonical.map(|bytes| Labels::from_canonical(&bytes)) {
-            Ok(Ok(labels)) => Shown(&labels).to_string(),
-            _ => "with invalid labels".to_owned(),
+        canonical.map_or_else(|_| INVALID.to_owned(), |bytes| shown_canonical(&bytes))
+    }
+}
+
+/// What stands for labels that cannot be shown.
+const INVALID: &str = "with invalid labels";
+
+fn shown_canonical(bytes: &[u8]) -> String {
+    Labels::from_canonical(bytes)
+        .map_or_else(|_| INVALID.to_owned(), |labels| Shown(&labels).to_string())
+}
+
+/// Whether a label set is within the limits. A series that is known passed them once.
+fn judge(limits: &Limits, labels: &Labels) -> Result<(), Reason> {
+    if labels.len() > limits.labels {
+        return Err(Reason::TooManyLabels);
+    }
+    for (name, value) in labels {
+        if name.len() > limits.name_bytes {
+            return Err(Reason::LabelNameTooLong);
+        }
+        if value.len() > limits.value_bytes {
+            return Err(Reason::LabelValueTooLong);
         }
     }
+    Ok(())
+}
 
-    fn shown_canonical(&self) -> String {
-        Labels::from_canonical(&self.canonical)
-            .map_or_else(|_| "with invalid labels".to_owned(), |labels| Shown(&labels).to_string())
+/// What a label set has too much of.
+fn excess(limits: &Limits, reason: Reason, labels: &Labels) -> String {
+    let Limits { labels: most, name_bytes, value_bytes, .. } = limits;
+    match reason {
+        Reason::TooManyLabels => format!("{} labels, allowed are {most}", labels.len()),
+        Reason::LabelNameTooLong => format!("a label name of over {name_bytes} bytes"),
+        _ => format!("a label value of over {value_bytes} bytes"),
     }
 }
 
 /// The family that a series of this name and type belongs to.
-fn family_of<'a>(name: &'a str, metric_type: &str) -> &'a str {
+fn family_of(name: &str, metric_type: MetricType) -> &str {
     let suffixes: &[&str] = match metric_type {
-        "histogram" | "gaugehistogram" => &["_bucket", "_count", "_sum"],
-        "summary" => &["_count", "_sum"],
+        MetricType::Histogram | MetricType::GaugeHistogram => &["_bucket", "_count", "_sum"],
+        MetricType::Summary => &["_count", "_sum"],
         _ => &[],
     };
     suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)

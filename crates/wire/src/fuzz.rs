@@ -6,11 +6,11 @@ mod tests;
 
 use prost::Message;
 use rangekeeper_model::{
-    Buckets, CounterResetHint, Histogram, HistogramSample, Labels, METRIC_NAME, Span,
+    Buckets, CounterResetHint, Histogram, HistogramSample, Labels, METRIC_NAME, MetricType, Span,
 };
 
 use crate::proto::{v1 as message_v1, v2 as message_v2};
-use crate::{DecodeError, Exemplar, Metadata, MetricType, RawLabels, Sample, SeriesError, v1, v2};
+use crate::{DecodeError, Exemplar, Metadata, RawLabels, Sample, SeriesError, v1, v2};
 
 type Pairs = Vec<(String, String)>;
 
@@ -113,7 +113,7 @@ fn walk_v2(data: &[u8]) -> Result<PlainRequest, v2::RequestError> {
     for series in scratch.read(data)?.series() {
         let series = series?;
         let metadata = match series.metadata() {
-            Ok(Some(metadata)) => SeriesMetadata::Given(plain_metadata(&metadata)),
+            Ok(Some(metadata)) => SeriesMetadata::Given(plain_metadata(&metadata.text())),
             Ok(None) => SeriesMetadata::Absent,
             Err(SeriesError::Malformed(error)) => return Err(error.into()),
             Err(_) => SeriesMetadata::RefOutOfRange,
@@ -224,10 +224,7 @@ fn plain_v2(request: &message_v2::Request) -> PlainRequest {
 }
 
 fn metric_type(number: i32) -> MetricType {
-    match message_v1::metric_metadata::MetricType::try_from(number) {
-        Ok(known) => MetricType::from_number(known as u32),
-        Err(_) => MetricType::Unknown,
-    }
+    u8::try_from(number).map_or(MetricType::Unknown, MetricType::from_number)
 }
 
 /// The two versions' histograms are of one shape and of two types.

@@ -12,6 +12,8 @@ const LABEL_FIELDS: u32 = fields(&[1, 2]);
 
 /// Error texts show this much of a label set: a sender logs the first 1,024 bytes of an answer.
 const SHOWN_BYTES: usize = 512;
+/// And this much of a name.
+const SHOWN_NAME_BYTES: usize = 128;
 
 /// The labels of a series of remote write 1.0, before anything in them was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +182,7 @@ fn check(pairs: &[RawPair<'_>], metric_name: MetricName) -> Result<(), SeriesErr
     if let Some(twice) = pairs.windows(2).find(|p| p[0].0 == p[1].0) {
         return Err(SeriesError::Duplicate {
             labels: describe(pairs),
-            name: String::from_utf8_lossy(start_of(twice[0].0)).into_owned(),
+            name: describe_name(twice[0].0),
         });
     }
     let is_metric_name =
@@ -199,19 +201,25 @@ pub(crate) fn describe(pairs: &[RawPair<'_>]) -> String {
             text.push_str(", ");
         }
         if text.len() > SHOWN_BYTES {
-            text.push('…');
             break;
         }
-        text.push_str(&String::from_utf8_lossy(start_of(name)));
+        text.push_str(&describe_name(name));
         text.push('=');
-        text.push_str(&go_quote(&String::from_utf8_lossy(start_of(value))));
+        let start = &value[..value.len().min(SHOWN_BYTES)];
+        text.push_str(&go_quote(&String::from_utf8_lossy(start)));
+    }
+    if text.len() > SHOWN_BYTES {
+        text.truncate(text.floor_char_boundary(SHOWN_BYTES));
+        text.push('…');
     }
     text.push('}');
     text
 }
 
-fn start_of(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(SHOWN_BYTES)]
+/// The name of a label, cut off where it is long, on one line.
+fn describe_name(name: &[u8]) -> String {
+    let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_NAME_BYTES)]);
+    shown.replace(char::is_control, " ")
 }
 
 #[cfg(test)]
@@ -259,7 +267,10 @@ mod tests {
     fn error_texts_are_short_however_long_the_labels() {
         let long = "x".repeat(100_000);
         let text = canonical(&[("job", &long), ("zone", &long), ("zone2", &long)]).unwrap_err();
-        assert!(text.len() < 3 * SHOWN_BYTES, "{} bytes", text.len());
+        assert!(text.len() < 2 * SHOWN_BYTES, "{} bytes", text.len());
+        assert!(text.ends_with(": no metric name"), "{text}");
+        let text = canonical(&[("__name__", "up"), (&long, "a"), (&long, "b")]).unwrap_err();
+        assert!(text.len() < 2 * SHOWN_BYTES, "{} bytes", text.len());
     }
 
     #[test]

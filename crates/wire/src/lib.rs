@@ -26,7 +26,7 @@ pub use error::{DecodeError, Fault};
 pub use exemplar::{Exemplar, Exemplars};
 pub use histogram::Histograms;
 pub use labels::{LabelFault, RawLabels, SeriesError};
-pub use metadata::{FamilyMetadata, Metadata, MetricType};
+pub use metadata::{FamilyMetadata, Metadata};
 pub use negotiate::{MEDIA_TYPE, MESSAGE_V1, MESSAGE_V2, NegotiationError, Version, negotiate};
 pub use sample::{Sample, Samples};
 pub use snappy::{SnappyError, declared_bytes, decompress};

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use rangekeeper_model::MetricType;
+
 use crate::cursor::{BYTES, Cursor, VARINT, fields, key};
 use crate::error::DecodeError;
 
@@ -10,58 +12,6 @@ const FAMILY: u32 = key(2, BYTES);
 const HELP: u32 = key(4, BYTES);
 const UNIT: u32 = key(5, BYTES);
 const METADATA_FIELDS: u32 = fields(&[1, 2, 4, 5]);
-
-/// The type of a metric family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum MetricType {
-    /// Not said, or a type that came later.
-    #[default]
-    Unknown,
-    /// A counter.
-    Counter,
-    /// A gauge.
-    Gauge,
-    /// A classic or native histogram.
-    Histogram,
-    /// A histogram of current values.
-    GaugeHistogram,
-    /// A summary.
-    Summary,
-    /// Text as labels, value 1.
-    Info,
-    /// A set of booleans.
-    StateSet,
-}
-
-impl MetricType {
-    /// Its name in Prometheus' API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::GaugeHistogram => "gaugehistogram",
-            Self::Summary => "summary",
-            Self::Info => "info",
-            Self::StateSet => "stateset",
-        }
-    }
-
-    /// Both versions number the types alike.
-    pub(crate) fn from_number(number: u32) -> Self {
-        match number {
-            1 => Self::Counter,
-            2 => Self::Gauge,
-            3 => Self::Histogram,
-            4 => Self::GaugeHistogram,
-            5 => Self::Summary,
-            6 => Self::Info,
-            7 => Self::StateSet,
-            _ => Self::Unknown,
-        }
-    }
-}
 
 /// The metadata of one family. Texts that are not UTF-8 have replacement characters: they are
 /// shown, never compared.
@@ -100,7 +50,8 @@ impl<'a> FamilyMetadata<'a> {
     }
 }
 
+/// Both versions number the types alike; a number that came later is unknown.
 pub(crate) fn read_type(message: &mut Cursor<'_>) -> Result<MetricType, DecodeError> {
     let number = message.uint32()?;
-    Ok(MetricType::from_number(number))
+    Ok(u8::try_from(number).map_or(MetricType::Unknown, MetricType::from_number))
 }

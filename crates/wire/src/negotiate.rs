@@ -54,14 +54,30 @@ pub enum NegotiationError {
         content_type: String,
     },
     /// The compression is another one.
-    #[error("{0} encoding (compression) is not accepted by this server; only snappy is acceptable")]
-    Encoding(String),
+    #[error(
+        "{encoding} encoding (compression) is not accepted by this server; \
+         only snappy is acceptable"
+    )]
+    Encoding {
+        /// The compression.
+        encoding: String,
+        /// Which message is compressed.
+        version: Version,
+    },
 }
 
 impl NegotiationError {
     /// What kind of failure it is.
     pub fn class(&self) -> ErrorClass {
         ErrorClass::Unsupported
+    }
+
+    /// The version in which the sender expects its answer, as far as it said.
+    pub fn version(&self) -> Option<Version> {
+        match self {
+            Self::Encoding { version, .. } => Some(*version),
+            _ => None,
+        }
     }
 }
 
@@ -74,7 +90,7 @@ pub fn negotiate(
     let version = message_version(content_type.unwrap_or_default())?;
     let encoding = content_encoding.unwrap_or_default().trim();
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
-        return Err(NegotiationError::Encoding(encoding.to_owned()));
+        return Err(NegotiationError::Encoding { encoding: encoding.to_owned(), version });
     }
     Ok(version)
 }

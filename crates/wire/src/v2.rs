@@ -6,7 +6,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
-use rangekeeper_model::{ErrorClass, HistogramSample};
+use rangekeeper_model::{ErrorClass, HistogramSample, MetricType};
 
 pub use symbols::Symbols;
 use symbols::Table;
@@ -39,8 +39,11 @@ const EXEMPLARS: u32 = 4;
 const SERIES_METADATA: u32 = 5;
 
 const METADATA_TYPE: u32 = key(1, VARINT);
+const METADATA_TYPE_BYTE: u8 = 0x08;
 const HELP_REF: u32 = key(3, VARINT);
+const HELP_REF_BYTE: u8 = 0x18;
 const UNIT_REF: u32 = key(4, VARINT);
+const UNIT_REF_BYTE: u8 = 0x20;
 const METADATA_FIELDS: u32 = fields(&[1, 3, 4]);
 
 /// Why a request as a whole can't be taken.
@@ -165,6 +168,8 @@ pub struct Series<'a> {
     /// Where the packed references at the start begin and end; the rest comes after them.
     run_start: usize,
     run_end: usize,
+    /// No metadata lies before this byte.
+    metadata_start: usize,
     created_ms: i64,
     after_holds: Holds,
 }
@@ -200,7 +205,9 @@ impl<'a> Series<'a> {
         let samples_end = end_of_short_run(bytes, run_end, SAMPLE_BYTE)?;
         let end = end_of_short_run(bytes, samples_end, METADATA_BYTE)?;
         let after_holds = Holds { metadata: end > samples_end, ..Holds::default() };
-        let series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
+        let (metadata_start, created_ms) = (samples_end, 0);
+        let series =
+            Self { message, symbols, run_start, run_end, metadata_start, created_ms, after_holds };
         (end == bytes.len()).then_some(series)
     }
 
@@ -212,7 +219,9 @@ impl<'a> Series<'a> {
             run_start = at.skip_bytes()?;
         }
         let (run_end, after_holds) = (at.offset(), Holds::default());
-        let mut series = Self { message, symbols, run_start, run_end, created_ms: 0, after_holds };
+        let (metadata_start, created_ms) = (run_end, 0);
+        let mut series =
+            Self { message, symbols, run_start, run_end, metadata_start, created_ms, after_holds };
         while !at.is_done() {
             let key = at.key()?;
             series.note(key, &mut at)?;
@@ -287,19 +296,35 @@ impl<'a> Series<'a> {
         Exemplars::new(self.after_run(), EXEMPLARS, Some(self.symbols))
     }
 
+    /// Bytes that hold the metadata, if there are any, and perhaps more: series of one request in
+    /// which they are the same say the same.
+    #[inline]
+    pub fn metadata_bytes(&self) -> Option<&'a [u8]> {
+        self.after_holds.metadata.then(|| self.message.at(self.metadata_start).rest())
+    }
+
     /// The metadata of the series' metric, if the sender gave any.
-    pub fn metadata(&self) -> Result<Option<Metadata<'a>>, SeriesError> {
-        if !self.after_holds.metadata {
-            return Ok(None);
+    #[inline]
+    pub fn metadata(&self) -> Result<Option<RawMetadata<'a>>, SeriesError> {
+        match self.metadata_bytes() {
+            None => Ok(None),
+            Some(bytes) => match self.symbols.usual_metadata(bytes) {
+                Some(metadata) => Ok(Some(metadata)),
+                None => self.any_metadata().map(Some),
+            },
         }
-        let (mut metadata, mut help_ref, mut unit_ref) = (Metadata::default(), 0, 0);
-        let mut messages = Messages::new(self.after_run(), SERIES_METADATA);
+    }
+
+    #[cold]
+    fn any_metadata(&self) -> Result<RawMetadata<'a>, SeriesError> {
+        let (mut metric_type, mut help_ref, mut unit_ref) = (MetricType::Unknown, 0, 0);
+        let mut messages = Messages::new(self.message.at(self.metadata_start), SERIES_METADATA);
         // A message that comes in pieces is the union of the pieces, as protobuf says.
         while let Some(piece) = messages.read_next(Ok) {
             let mut piece = piece?;
             while !piece.is_done() {
                 match piece.key()? {
-                    METADATA_TYPE => metadata.metric_type = read_type(&mut piece)?,
+                    METADATA_TYPE => metric_type = read_type(&mut piece)?,
                     HELP_REF => help_ref = piece.uint32()?,
                     UNIT_REF => unit_ref = piece.uint32()?,
                     other => piece.skip_unknown(other, METADATA_FIELDS)?,
@@ -307,14 +332,37 @@ impl<'a> Series<'a> {
             }
         }
         let text = |reference| {
-            let bytes = self.symbols.bytes(reference).ok_or_else(|| SeriesError::MetadataRef {
-                reference,
-                symbols: self.symbols.len(),
-            })?;
-            Ok::<_, SeriesError>(String::from_utf8_lossy(bytes))
+            let symbols = self.symbols.len();
+            let error = || SeriesError::MetadataRef { reference, symbols };
+            self.symbols.bytes(reference).ok_or_else(error)
         };
-        metadata.help = text(help_ref)?;
-        metadata.unit = text(unit_ref)?;
-        Ok(Some(metadata))
+        Ok(RawMetadata { metric_type, help: text(help_ref)?, unit: text(unit_ref)? })
+    }
+}
+
+/// The metadata of a series, its texts where they lie among the symbols.
+#[derive(Clone, Copy, Debug)]
+pub struct RawMetadata<'a> {
+    /// The type.
+    pub metric_type: MetricType,
+    /// The help text.
+    pub help: &'a [u8],
+    /// The unit.
+    pub unit: &'a [u8],
+}
+
+impl<'a> RawMetadata<'a> {
+    /// The metadata as text.
+    pub fn text(&self) -> Metadata<'a> {
+        Metadata {
+            metric_type: self.metric_type,
+            help: String::from_utf8_lossy(self.help),
+            unit: String::from_utf8_lossy(self.unit),
+        }
+    }
+
+    /// Whether nothing is said: some senders give each series metadata, known or not.
+    pub fn is_empty(&self) -> bool {
+        self.metric_type == MetricType::Unknown && self.help.is_empty() && self.unit.is_empty()
     }
 }

@@ -98,7 +98,8 @@ pub(super) async fn receive(
     if let Err(failure) = &outcome.result {
         log(observed, failure);
     }
-    respond(version.unwrap_or(Version::V1), &outcome)
+    let version = version.unwrap_or_else(|error| error.version().unwrap_or(Version::V1));
+    respond(version, &outcome)
 }
 
 /// Reads on after a refusal, so that the sender gets to see the answer, unless it stopped sending.

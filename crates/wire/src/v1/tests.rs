@@ -1,12 +1,11 @@
 //! What a walk over remote write 1.0 yields, and where it stops.
 
 use prost::Message;
-use rangekeeper_model::{Buckets, Labels, STALE_NAN_BITS};
+use rangekeeper_model::{Buckets, Labels, MetricType, STALE_NAN_BITS};
 
 use super::*;
 use crate::encode::labels_v1;
 use crate::error::Fault;
-use crate::metadata::MetricType;
 use crate::proto::v1 as message;
 
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("job", "node")];

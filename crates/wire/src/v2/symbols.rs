@@ -1,9 +1,12 @@
 //! The texts of a request and what refers to them.
 
-use rangekeeper_model::METRIC_NAME;
+use rangekeeper_model::{METRIC_NAME, MetricType};
 
 use super::render::LabelWriter;
-use super::{PACKED_REFS, Place, REF, RequestError};
+use super::{
+    HELP_REF_BYTE, METADATA_BYTE, METADATA_TYPE_BYTE, PACKED_REFS, Place, REF, RawMetadata,
+    RequestError, UNIT_REF_BYTE,
+};
 use crate::cursor::Cursor;
 use crate::error::DecodeError;
 use crate::labels::{RawPair, SeriesError};
@@ -141,6 +144,31 @@ impl<'a> Symbols<'a> {
             previous = name;
         }
         (has_metric_name && self.table.all_text).then(|| writer.finish())
+    }
+
+    /// The metadata in `field`, one field with its key, if it has the shape that senders give it:
+    /// type, help and unit in this order, those that are not said left out.
+    #[inline]
+    pub(super) fn usual_metadata(&self, field: &[u8]) -> Option<RawMetadata<'a>> {
+        let [METADATA_BYTE, length, fields @ ..] = field else { return None };
+        if usize::from(*length) != fields.len() {
+            return None;
+        }
+        let (mut fields, mut metric_type) = (fields, MetricType::Unknown);
+        if let [METADATA_TYPE_BYTE, number, rest @ ..] = fields
+            && *number < 0x80
+        {
+            (metric_type, fields) = (MetricType::from_number(*number), rest);
+        }
+        let mut text = |key: u8| {
+            if fields.first() != Some(&key) {
+                return Some(&[][..]);
+            }
+            fields = &fields[1..];
+            Some(self.take(&mut fields)?.place.of(self.body))
+        };
+        let (help, unit) = (text(HELP_REF_BYTE)?, text(UNIT_REF_BYTE)?);
+        fields.is_empty().then_some(RawMetadata { metric_type, help, unit })
     }
 
     /// The labels that `message` refers to in its field 1, in the order of the references.

@@ -5,7 +5,6 @@ use rangekeeper_model::Labels;
 
 use super::*;
 use crate::encode::SymbolTable;
-use crate::metadata::MetricType;
 use crate::proto::v2 as message;
 
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("job", "node")];
@@ -155,7 +154,7 @@ fn metadata_and_exemplars_refer_to_the_symbols_too() {
 
     let body = request(series(3), &symbols);
     let first = scratch.read(&body).unwrap().series().next().unwrap().unwrap();
-    let metadata = first.metadata().unwrap().unwrap();
+    let metadata = first.metadata().unwrap().unwrap().text();
     assert_eq!(metadata.metric_type, MetricType::Counter);
     assert_eq!((&*metadata.help, &*metadata.unit), ("trace_id", ""));
     let exemplar = first.exemplars().next().unwrap().unwrap();
