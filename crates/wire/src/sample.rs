@@ -56,8 +56,11 @@ impl Iterator for Samples<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (known, start_ms) = (self.known, self.start_ms);
+        let start_ms = self.start_ms;
         let fields = self.messages.fields();
+        if fields.is_done() {
+            return None;
+        }
         if let Some([SAMPLES_BYTE, USUAL_LENGTH, sample @ ..]) =
             fields.rest().first_chunk::<{ 2 + USUAL_BYTES }>()
             && let Some(sample) = read_usual(sample, start_ms)
@@ -65,6 +68,14 @@ impl Iterator for Samples<'_> {
             fields.advance(2 + USUAL_BYTES);
             return Some(Ok(sample));
         }
+        self.next_unusual()
+    }
+}
+
+impl Samples<'_> {
+    #[cold]
+    fn next_unusual(&mut self) -> Option<Result<Sample, DecodeError>> {
+        let (known, start_ms) = (self.known, self.start_ms);
         self.messages.read_next(|message| read_any(message, known, start_ms))
     }
 }

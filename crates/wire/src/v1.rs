@@ -46,8 +46,9 @@ pub struct Entries<'a> {
 pub enum Entry<'a> {
     /// A series and what there is of it.
     Series(Series<'a>),
-    /// The metadata of a metric family.
-    Metadata(FamilyMetadata<'a>),
+    /// The metadata of a metric family. Boxed, because it is rare, and an entry is handed on a
+    /// million times a second.
+    Metadata(Box<FamilyMetadata<'a>>),
 }
 
 impl<'a> Entries<'a> {
@@ -61,7 +62,7 @@ impl<'a> Entries<'a> {
                 }
                 METADATA => {
                     let metadata = FamilyMetadata::read(self.request.message()?)?;
-                    return Ok(Some(Entry::Metadata(metadata)));
+                    return Ok(Some(Entry::Metadata(Box::new(metadata))));
                 }
                 other => self.request.skip_unknown(other, REQUEST_FIELDS)?,
             }
