@@ -8,7 +8,7 @@ mod quantity;
 mod settings;
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ pub struct RocksDb {
     /// Memory of blocks, indexes, filters and write buffers.
     pub cache: Share,
     /// Threads that flush and compact.
-    pub threads: NonZeroU32,
+    pub threads: NonZeroU16,
 }
 
 /// `[seal]`
@@ -175,8 +175,8 @@ pub struct Seal {
     /// From the last late sample to the sealing.
     #[serde(deserialize_with = "quantity::duration")]
     pub quiet: Duration,
-    /// Threads that seal.
-    pub threads: NonZeroU32,
+    /// Threads that seal in the background.
+    pub threads: NonZeroU16,
 }
 
 /// `[query]`

@@ -12,6 +12,7 @@ use rangekeeper_ingest::Receiver;
 use rangekeeper_model::ErrorClass;
 use rangekeeper_query::Api;
 use rangekeeper_storage::log::Durability as LogDurability;
+use rangekeeper_storage::seal::SealPolicy;
 use rangekeeper_storage::{Clock, Status, Store, StoreError, StoreOptions};
 
 use crate::config::{Config, Durability};
@@ -82,6 +83,12 @@ fn store_options(config: &Config, available_bytes: u64, accept_loss: bool) -> St
     options.cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
     // Stripes are flushed well before writes are refused.
     options.memory_bound_bytes = config.limits.memory.of(available_bytes) / 10 * 9;
+    options.database_threads = config.rocksdb.threads.get();
+    options.seal_policy = SealPolicy {
+        delay_ms: milliseconds(config.seal.delay),
+        quiet_ms: milliseconds(config.seal.quiet),
+        threads: config.seal.threads.get(),
+    };
     options.accept_loss = accept_loss;
     options
 }
@@ -197,4 +204,51 @@ impl Operations for Operates {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn failure(error: StoreError) -> Failure {
     Failure::new(error.class(), error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Settings, Sources};
+
+    fn options_with(set: &[&str]) -> StoreOptions {
+        let set = set.iter().map(|&text| text.to_owned()).collect();
+        let sources = Sources { set, ..Sources::default() };
+        let config = Settings::read(&sources).and_then(|settings| settings.config()).unwrap();
+        store_options(&config, 1 << 30, false)
+    }
+
+    #[test]
+    fn the_defaults_of_the_configuration_are_those_of_the_store() {
+        let configured = options_with(&[]);
+        let mut expected = StoreOptions::new("data");
+        // The one default that depends on the machine: nine tenths of 60 % of its memory.
+        expected.memory_bound_bytes = configured.memory_bound_bytes;
+        assert_eq!(format!("{configured:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn every_key_of_the_store_changes_what_it_is_opened_with() {
+        let defaults = format!("{:?}", options_with(&[]));
+        for change in [
+            "storage.data_dir=elsewhere",
+            "storage.retention=90d",
+            "storage.durability=flush",
+            "storage.shards=64",
+            "storage.disk_reserve=3GiB",
+            "limits.memory=50%",
+            "log.file=32MiB",
+            "log.bound=1GiB",
+            "head.flush_samples=30",
+            "head.flush_age=20m",
+            "head.idle=5m",
+            "rocksdb.cache=10%",
+            "rocksdb.threads=4",
+            "seal.delay=30m",
+            "seal.quiet=5m",
+            "seal.threads=2",
+        ] {
+            assert_ne!(format!("{:?}", options_with(&[change])), defaults, "{change}");
+        }
+    }
 }

@@ -20,8 +20,25 @@ pub(crate) use states::SealStates;
 use states::{ALL_WINDOWS, Due};
 use worker::{Mode, Worker};
 
-/// Threads of a sealing that somebody waits for. In the background it is one.
+/// Threads of a sealing that somebody waits for.
 const THREADS_NOW: u16 = 2;
+
+/// When what was merged is sealed, and by how many threads. The defaults: nearly all that is late comes within an hour, and a sender that catches up pauses for less than ten minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealPolicy {
+    /// From the end of a window or a day to its sealing, in milliseconds.
+    pub delay_ms: i64,
+    /// From the last merge into it to its sealing, in milliseconds.
+    pub quiet_ms: i64,
+    /// Threads that seal in the background.
+    pub threads: u16,
+}
+
+impl Default for SealPolicy {
+    fn default() -> Self {
+        Self { delay_ms: 60 * 60 * 1000, quiet_ms: 10 * 60 * 1000, threads: 1 }
+    }
+}
 
 /// What a sealing did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,13 +57,14 @@ pub struct Sealed {
 
 impl Db {
     /// Seals the oldest that is due, if anything is. To be called from time to time, by one thread.
-    pub fn seal_due(&self, stop: Stop<'_>) -> Result<Option<Sealed>, DbError> {
-        match self.sealing.due(self.now_ms()).first() {
+    pub fn seal_due(&self, policy: &SealPolicy, stop: Stop<'_>) -> Result<Option<Sealed>, DbError> {
+        let threads = policy.threads.max(1);
+        match self.sealing.due(policy, self.now_ms()).first() {
             Some(Due::Windows(day, windows)) => {
-                self.seal_day(*day, Mode::Windows(*windows), 1, stop).map(Some)
+                self.seal_day(*day, Mode::Windows(*windows), threads, stop).map(Some)
             }
             Some(Due::Day(day)) => {
-                let sealed = self.seal_day(*day, Mode::WholeDay, 1, stop)?;
+                let sealed = self.seal_day(*day, Mode::WholeDay, threads, stop)?;
                 self.compact_day(*day)?;
                 Ok(Some(sealed))
             }

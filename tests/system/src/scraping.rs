@@ -10,16 +10,35 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::node::{Node, Setup, free_address};
 use crate::peers::{self, Peer};
-use crate::{answers, poll};
+use crate::{answers, interrupt, poll};
+
+/// What is scraped: Prometheus itself, a node_exporter and the node.
+const TARGETS: usize = 3;
 
 /// Seconds between two scrapes.
-const INTERVAL_S: u32 = 2;
+const INTERVAL_S: u64 = 2;
 
-/// How long ago the moment lies that both are asked about: long enough for the senders' queue.
+/// How long ago the moment lies that both are asked about: long enough for the sender's queue.
 const AGE: Duration = Duration::from_secs(20);
 
-/// Longest wait until what was scraped has arrived.
-const ARRIVAL_LIMIT: Duration = Duration::from_mins(1);
+/// The longest window of the queries that are asked. It has to begin when every target was scraped
+/// already, for two reasons that are not the node's. Where a counter begins within a window, older
+/// versions of Prometheus (the distribution's 2.42 is one) extrapolate `rate` to the counter's zero
+/// over up to 1.1 intervals, today's over half of one at most: the same samples, another answer. And
+/// the sender passes over scrapes that are older than its own start.
+const LONGEST_WINDOW: Duration = Duration::from_secs(30);
+
+/// How long every target has to be known when the longest window begins: two scrapes, because the
+/// first scrape of a target makes counters that the second one finds.
+const KNOWN_BEFORE: Duration = Duration::from_secs(2 * INTERVAL_S);
+
+/// Longest wait for a moment that can be asked about. Prometheus begins to scrape some five seconds
+/// after its start, and sends some five seconds later at worst.
+const MOMENT_LIMIT: Duration = Duration::from_mins(2);
+
+/// How close to a scrape, in milliseconds, the end of a window may lie: Prometheus moves the times
+/// of scrapes by up to two.
+const CLEARANCE_MS: u32 = 10;
 
 /// The running processes. The order of the fields is the order in which they stop: first who
 /// writes.
@@ -50,7 +69,7 @@ impl World {
         let node = Setup::new(&folder.join("rangekeeper"))?.start_ready()?;
         let exporter = peers::node_exporter(folder)?;
         let address = free_address()?;
-        let targets = [
+        let targets: [_; TARGETS] = [
             ("prometheus", address.as_str()),
             ("node", host_of(&exporter.api)),
             ("rangekeeper", host_of(&node.api)),
@@ -60,24 +79,45 @@ impl World {
         Ok(Self { prometheus, exporter, node })
     }
 
-    /// Waits until the newest scrape of every target has reached the node, at most a minute.
-    pub fn wait_for_arrival(&self, since: SystemTime) -> Result<()> {
-        let since = since.duration_since(UNIX_EPOCH)?.as_secs_f64();
-        poll::until("the scrapes in the node", ARRIVAL_LIMIT, || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-            let arrived = self.node.api.query(&format!("count(timestamp(up) > {since})"), now)?;
-            let count = arrived["result"][0]["value"][1].as_str();
-            ensure!(count == Some("3"), "{} of 3 targets", count.unwrap_or("0"));
-            Ok(())
-        })
+    /// A moment, in seconds since the epoch, for which the node has to answer as Prometheus does:
+    /// it lies [`AGE`] back, all that was scraped until then has arrived, and the node knew
+    /// every target when the longest window before it began. Waits for it; an error at once if the
+    /// program is interrupted.
+    pub fn settled_moment(&self) -> Result<f64> {
+        poll::until("a moment of which the node knows everything", MOMENT_LIMIT, || {
+            match interrupt::check() {
+                Ok(()) => self.moment().map(Ok),
+                Err(interrupted) => Ok(Err(interrupted)),
+            }
+        })?
+    }
+
+    fn moment(&self) -> Result<f64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let arrived = self.node.api.query("up[5m]", now.as_secs_f64())?;
+        let targets = arrived["result"].as_array().context("no list of targets")?;
+        ensure!(targets.len() == TARGETS, "{} of {TARGETS} targets", targets.len());
+        let time = |scrape: &Value| scrape[0].as_f64().context("a scrape without a time");
+        let mut phases_ms = Vec::with_capacity(TARGETS);
+        let (mut first, mut last) = (0.0, f64::INFINITY);
+        for target in targets {
+            let scrapes = target["values"].as_array().context("a target without scrapes")?;
+            let oldest = time(scrapes.first().context("no scrape")?)?;
+            let newest = time(scrapes.last().context("no scrape")?)?;
+            phases_ms.push(Duration::try_from_secs_f64(oldest)?.subsec_millis());
+            first = f64::max(first, oldest);
+            last = f64::min(last, newest);
+        }
+        let moment = Duration::new(now.saturating_sub(AGE).as_secs(), fraction_ns(&phases_ms));
+        let known = moment.saturating_sub(LONGEST_WINDOW + KNOWN_BEFORE).as_secs_f64();
+        ensure!(first < known, "the longest window begins {:.1} s too early", first - known);
+        let moment = moment.as_secs_f64();
+        ensure!(last > moment, "what arrived ends {:.1} s too early", moment - last);
+        Ok(moment)
     }
 
     /// Asks both the same queries at one fixed moment.
-    pub fn compare(&self, queries: &[&str]) -> Result<Vec<Row>> {
-        let moment = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(AGE);
-        // Not a whole second: older versions of Prometheus count a sample that lies exactly on the
-        // left end of a range, today's do not, and no scrape happens at this fraction but by luck.
-        let moment = Duration::new(moment.as_secs(), 137_000_000).as_secs_f64();
+    pub fn compare(&self, queries: &[&str], moment: f64) -> Result<Vec<Row>> {
         queries.iter().map(|query| self.row(query, moment)).collect()
     }
 
@@ -97,6 +137,14 @@ impl World {
     }
 }
 
+/// A fraction of a second at which none of the targets is scraped, in nanoseconds: older versions of
+/// Prometheus count a sample that lies exactly on the left end of a window, today's do not.
+fn fraction_ns(phases_ms: &[u32]) -> u32 {
+    let clear = |ms: &u32| phases_ms.iter().all(|phase_ms| phase_ms.abs_diff(*ms) > CLEARANCE_MS);
+    let free = (100..900).find(clear).expect("three targets do not fill a second");
+    free * 1_000_000
+}
+
 fn host_of(api: &Api) -> &str {
     api.base().trim_start_matches("http://")
 }
@@ -111,4 +159,27 @@ fn configuration(targets: &[(&str, &str)], node: &str) -> String {
          remote_write:\n  - url: {node}/api/v1/write\n    queue_config:\n      \
          batch_send_deadline: 1s\nscrape_configs:\n{scrapes}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_window_of_the_demo_is_longer_than_what_is_waited_for() {
+        let text = include_str!("../demo-queries.txt");
+        let windows: Vec<_> = text.split('[').skip(1).collect();
+        assert!(windows.len() > 5, "{windows:?}");
+        for window in windows {
+            let seconds = window.split_once('s').expect("a window in seconds").0;
+            let seconds: u64 = seconds.parse().expect("a window in whole seconds");
+            assert!(seconds <= LONGEST_WINDOW.as_secs(), "[{window}");
+        }
+    }
+
+    #[test]
+    fn the_moment_avoids_scrapes() {
+        assert_eq!(fraction_ns(&[]), 100_000_000);
+        assert_eq!(fraction_ns(&[95, 111, 700]), 122_000_000);
+    }
 }

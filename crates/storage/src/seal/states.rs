@@ -14,14 +14,11 @@ use parking_lot::Mutex;
 use rangekeeper_model::{Day, WINDOWS_A_DAY, Window, WindowInDay};
 use rocksdb::{DB, WriteBatch};
 
+use super::SealPolicy;
 use crate::db::{DbError, sealing_days, sealing_key};
 
-/// Age after its end at which a window is sealed: by then nearly all that is late has come.
-const AFTER_END_MS: i64 = 60 * 60 * 1000;
-/// Quiet time after the last merge before a window is sealed.
-const AFTER_MERGE_MS: i64 = 10 * 60 * 1000;
-/// Quiet time after the last merge before a finished day is gone through once more, for what came
-/// days late.
+/// Least quiet time after the last merge before a finished day is gone through once more, for what
+/// came days late.
 const AFTER_LATE_MERGE_MS: i64 = 60 * 60 * 1000;
 
 /// All windows' bits of a day.
@@ -108,9 +105,9 @@ impl SealStates {
     }
 
     /// What is due at `now_ms`, oldest first.
-    pub(crate) fn due(&self, now_ms: i64) -> Vec<Due> {
+    pub(crate) fn due(&self, policy: &SealPolicy, now_ms: i64) -> Vec<Due> {
         let days = self.days.lock();
-        days.iter().filter_map(|(day, state)| state.due(*day, now_ms)).collect()
+        days.iter().filter_map(|(day, state)| state.due(policy, *day, now_ms)).collect()
     }
 
     /// The days that have anything pending or are not finished.
@@ -160,11 +157,12 @@ impl SealStates {
 }
 
 impl DayState {
-    fn due(&self, day: Day, now_ms: i64) -> Option<Due> {
+    fn due(&self, policy: &SealPolicy, day: Day, now_ms: i64) -> Option<Due> {
+        let SealPolicy { delay_ms, quiet_ms, .. } = *policy;
         let quiet = |at: usize, wait_ms: i64| now_ms - self.last_merge_ms[at] >= wait_ms;
         let pending = |at: usize| self.pending & (1 << at) != 0;
-        if now_ms - day.end_ms() >= AFTER_END_MS {
-            let wait_ms = if self.finished { AFTER_LATE_MERGE_MS } else { AFTER_MERGE_MS };
+        if now_ms - day.end_ms() >= delay_ms {
+            let wait_ms = if self.finished { quiet_ms.max(AFTER_LATE_MERGE_MS) } else { quiet_ms };
             let all_quiet = (0..WINDOWS_AND_DAY).all(|at| !pending(at) || quiet(at, wait_ms));
             let open = !self.finished || self.pending != 0;
             return (open && all_quiet).then_some(Due::Day(day));
@@ -175,7 +173,7 @@ impl DayState {
             let ended_ms = now_ms - Window::new(day, WindowInDay(in_day)).end_ms();
             // What came after a window's first sealing lies beside it until the day's last.
             let fresh = self.sealed & (1 << at) == 0;
-            if fresh && pending(at) && ended_ms >= AFTER_END_MS && quiet(at, AFTER_MERGE_MS) {
+            if fresh && pending(at) && ended_ms >= delay_ms && quiet(at, quiet_ms) {
                 windows |= 1 << at;
             }
         }
@@ -208,6 +206,12 @@ mod tests {
 
     const HOUR_MS: i64 = WINDOW_MS / 2;
 
+    const QUIET_MS: i64 = 10 * 60 * 1000;
+
+    fn due(states: &SealStates, now_ms: i64) -> Vec<Due> {
+        states.due(&SealPolicy::default(), now_ms)
+    }
+
     fn states() -> SealStates {
         SealStates { days: Mutex::default() }
     }
@@ -229,10 +233,28 @@ mod tests {
         let end_ms = day.start_ms() + WINDOW_MS;
         assert!(merge(&states, day, 0b1, end_ms));
         assert!(!merge(&states, day, 0b1, end_ms + HOUR_MS - 1));
-        assert_eq!(states.due(end_ms + HOUR_MS), []);
-        let quiet_ms = end_ms + HOUR_MS - 1 + AFTER_MERGE_MS;
-        assert_eq!(states.due(quiet_ms - 1), []);
-        assert_eq!(states.due(quiet_ms), [Due::Windows(day, 0b1)]);
+        assert_eq!(due(&states, end_ms + HOUR_MS), []);
+        let quiet_ms = end_ms + HOUR_MS - 1 + QUIET_MS;
+        assert_eq!(due(&states, quiet_ms - 1), []);
+        assert_eq!(due(&states, quiet_ms), [Due::Windows(day, 0b1)]);
+    }
+
+    #[test]
+    fn delay_and_quiet_time_are_the_policys() {
+        let (states, day) = (states(), Day(10));
+        let end_ms = day.start_ms() + WINDOW_MS;
+        merge(&states, day, 0b1, end_ms - 5_000);
+        let policy = SealPolicy { delay_ms: 0, quiet_ms: 0, threads: 1 };
+        assert_eq!(states.due(&policy, end_ms - 1), []);
+        assert_eq!(states.due(&policy, end_ms), [Due::Windows(day, 0b1)]);
+        let policy = SealPolicy { quiet_ms: 20_000, ..policy };
+        assert_eq!(states.due(&policy, end_ms + 14_999), []);
+        assert_eq!(states.due(&policy, end_ms + 15_000), [Due::Windows(day, 0b1)]);
+        let policy = SealPolicy { delay_ms: 60_000, ..policy };
+        assert_eq!(states.due(&policy, end_ms + 59_999), []);
+        assert_eq!(states.due(&policy, end_ms + 60_000), [Due::Windows(day, 0b1)]);
+        assert_eq!(states.due(&policy, day.end_ms() + 59_999), [Due::Windows(day, 0b1)]);
+        assert_eq!(states.due(&policy, day.end_ms() + 60_000), [Due::Day(day)]);
     }
 
     #[test]
@@ -243,15 +265,15 @@ mod tests {
         states.sealed(day, 0b1, false, |_| Ok(())).unwrap();
         assert!(merge(&states, day, 0b1, day.start_ms() + 4 * HOUR_MS));
         let later_ms = day.start_ms() + 8 * HOUR_MS;
-        assert_eq!(states.due(later_ms), [Due::Windows(day, 0b10)]);
+        assert_eq!(due(&states, later_ms), [Due::Windows(day, 0b10)]);
         let over_ms = day.end_ms() + HOUR_MS;
-        assert_eq!(states.due(over_ms), [Due::Day(day)]);
+        assert_eq!(due(&states, over_ms), [Due::Day(day)]);
         states.begin(day, u16::MAX);
         states.sealed(day, ALL_WINDOWS, true, |_| Ok(())).unwrap();
-        assert_eq!((states.due(over_ms), states.open_days()), (vec![], vec![]));
+        assert_eq!((due(&states, over_ms), states.open_days()), (vec![], vec![]));
         assert!(merge(&states, day, 0b100, over_ms));
-        assert_eq!(states.due(over_ms + AFTER_MERGE_MS), []);
-        assert_eq!(states.due(over_ms + AFTER_LATE_MERGE_MS), [Due::Day(day)]);
+        assert_eq!(due(&states, over_ms + QUIET_MS), []);
+        assert_eq!(due(&states, over_ms + AFTER_LATE_MERGE_MS), [Due::Day(day)]);
     }
 
     #[test]

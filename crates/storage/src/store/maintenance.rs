@@ -300,7 +300,8 @@ impl Drop for Sealer {
 
 impl Engine {
     fn seal_due(&self) -> Result<(), DbError> {
-        while self.db.seal_due(&|| self.is_stopping())?.is_some() {}
+        let policy = &self.options.seal_policy;
+        while self.db.seal_due(policy, &|| self.is_stopping())?.is_some() {}
         Ok(())
     }
 }

@@ -109,6 +109,7 @@ fn open_database(options: &StoreOptions, clock: &Clock) -> Result<Db, StoreError
     let of_database = clock.clone();
     let mut db = DbOptions::new(Arc::new(move || of_database.now_ms()));
     db.memory_bytes = options.cache_bytes;
+    db.background_jobs = i32::from(options.database_threads);
     if options.accept_loss {
         db.on_damage = OnDamage::AcceptLoss;
     }

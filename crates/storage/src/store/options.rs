@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rangekeeper_model::ShardCount;
 
 use crate::log::Durability;
+use crate::seal::SealPolicy;
 
 /// What time it is, in milliseconds since the epoch. Passed in, so that a test can own time.
 #[derive(Clone)]
@@ -71,6 +72,10 @@ pub struct StoreOptions {
     pub accept_loss: bool,
     /// Whether windows are sealed in the background.
     pub seal: bool,
+    /// When they are sealed, and by how many threads.
+    pub seal_policy: SealPolicy,
+    /// Threads of the database that flush and compact.
+    pub database_threads: u16,
 }
 
 impl StoreOptions {
@@ -93,6 +98,31 @@ impl StoreOptions {
             memory_bound_bytes: u64::MAX,
             accept_loss: false,
             seal: true,
+            seal_policy: SealPolicy::default(),
+            database_threads: 2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[test]
+    fn the_database_gets_its_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::new(folder.path());
+        options.database_threads = 5;
+        Store::open(options, Clock::system()).unwrap().close();
+        let files = std::fs::read_dir(folder.path().join("db")).unwrap();
+        let written = files.filter_map(|file| {
+            let path = file.unwrap().path();
+            let is_options = path.file_name().unwrap().to_str().unwrap().starts_with("OPTIONS-");
+            is_options.then(|| std::fs::read_to_string(path).unwrap())
+        });
+        let settings: Vec<_> = written.collect();
+        assert!(!settings.is_empty());
+        assert!(settings.iter().all(|text| text.contains("max_background_jobs=5\n")));
     }
 }

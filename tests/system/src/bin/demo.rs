@@ -2,7 +2,7 @@
 //! moment go to it and to the node, and a table shows both answers. Everything that was started is
 //! stopped and everything that was written is removed, on Ctrl-C as well.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use rangekeeper_system_tests::scraping::World;
@@ -26,10 +26,10 @@ fn main() -> Result<()> {
     println!("  rangekeeper  {}", world.node.api.base());
     println!("Scraping and writing for {} s ...", SCRAPING.as_secs());
     interrupt::pass(SCRAPING)?;
-    world.wait_for_arrival(SystemTime::now() - Duration::from_secs(10))?;
+    let moment = world.settled_moment()?;
 
     let queries = answers::queries(include_str!("../../demo-queries.txt"));
-    let rows = world.compare(&queries)?;
+    let rows = world.compare(&queries, moment)?;
     println!("\nEach answer: how many series, and the first one's value.");
     println!("{:QUERY_WIDTH$}  {:<16}  {:<16}  same", "query", "Prometheus", "rangekeeper");
     for row in &rows {

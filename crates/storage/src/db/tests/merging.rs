@@ -4,6 +4,7 @@
 use fastrand::Rng;
 
 use super::*;
+use crate::seal::SealPolicy;
 
 const SERIES: usize = 12;
 const DAYS: u32 = 3;
@@ -69,7 +70,7 @@ fn run(seed: u64) {
                 let hours = random.i64(0..24 * i64::from(DAYS + 1));
                 let now_ms = (DAY.start_ms() + hours * 3_600_000).max(db.now_ms());
                 fixture.set_now_ms(now_ms);
-                while db.seal_due(&never).unwrap().is_some() {}
+                while db.seal_due(&SealPolicy::default(), &never).unwrap().is_some() {}
             }
             18 if random.u8(0..3) == 0 => {
                 let floor = Day(DAY.0 + random.u32(0..DAYS)).max(db.floor());

@@ -1,9 +1,13 @@
 //! Sealing changes bytes, never samples.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
+
 use rangekeeper_chunk::sealed_digest;
 
 use super::*;
 use crate::db::WHOLE_DAY;
+use crate::seal::SealPolicy;
 
 const SERIES: usize = 700;
 
@@ -40,15 +44,15 @@ fn sealing_windows_keeps_what_they_hold_and_their_digest() {
     let fixture = Fixture::new();
     let (db, ids) = filled(&fixture);
     let (before, digest) = (contents(&db, DAY, &ids), db.digest(DAY, ShardId(1), &never).unwrap());
-    assert_eq!(db.seal_due(&never).unwrap(), None);
+    assert_eq!(db.seal_due(&SealPolicy::default(), &never).unwrap(), None);
     fixture.set_now_ms(window(1).end_ms() + 70 * 60 * 1000);
-    let sealed = db.seal_due(&never).unwrap().unwrap();
+    let sealed = db.seal_due(&SealPolicy::default(), &never).unwrap().unwrap();
     assert_eq!((sealed.chunks, sealed.samples), (2 * SERIES as u64, 480 * SERIES as u64));
     assert!(sealed.bytes_after < sealed.bytes_before, "{sealed:?}");
     assert_eq!(contents(&db, DAY, &ids), before);
     assert_eq!(db.digest(DAY, ShardId(1), &never).unwrap(), digest);
     assert_eq!(windows_of(&db, &ids[..1]), [(0, true), (1, true), (2, false)]);
-    assert_eq!(db.seal_due(&never).unwrap(), None);
+    assert_eq!(db.seal_due(&SealPolicy::default(), &never).unwrap(), None);
     drop(db);
     assert_eq!(contents(&fixture.open(), DAY, &ids), before);
 }
@@ -58,14 +62,14 @@ fn the_days_last_sealing_takes_in_what_came_late() {
     let fixture = Fixture::new();
     let (db, ids) = filled(&fixture);
     fixture.set_now_ms(window(2).end_ms() + 70 * 60 * 1000);
-    db.seal_due(&never).unwrap().unwrap();
+    db.seal_due(&SealPolicy::default(), &never).unwrap().unwrap();
     let late = [(ids[3], samples(9, window(0).start_ms() + 7, 5))];
     merge(&db, window(0), &late);
     let digest = db.digest(DAY, ids[3].shard(), &never).unwrap();
     let before = contents(&db, DAY, &ids);
     assert_eq!(windows_of(&db, &ids[3..4])[0], (0, false));
     fixture.set_now_ms(DAY.end_ms() + 70 * 60 * 1000);
-    db.seal_due(&never).unwrap().unwrap();
+    db.seal_due(&SealPolicy::default(), &never).unwrap().unwrap();
     assert_eq!(windows_of(&db, &ids[3..4]), [(WHOLE_DAY.0, true)]);
     assert_eq!(contents(&db, DAY, &ids), before);
     assert_eq!(db.digest(DAY, ids[3].shard(), &never).unwrap(), digest);
@@ -75,7 +79,7 @@ fn the_days_last_sealing_takes_in_what_came_late() {
     let digest = db.digest(DAY, ids[3].shard(), &never).unwrap();
     assert_eq!(windows_of(&db, &ids[3..4]), [(1, false), (WHOLE_DAY.0, true)]);
     fixture.set_now_ms(DAY.end_ms() + 4 * 60 * 60 * 1000);
-    assert_eq!(db.seal_due(&never).unwrap().unwrap().chunks, 1);
+    assert_eq!(db.seal_due(&SealPolicy::default(), &never).unwrap().unwrap().chunks, 1);
     assert_eq!(windows_of(&db, &ids[3..4]), [(WHOLE_DAY.0, true)]);
     assert_eq!(contents(&db, DAY, &ids), before);
     assert_eq!(db.digest(DAY, ids[3].shard(), &never).unwrap(), digest);
@@ -88,11 +92,34 @@ fn a_reopen_knows_what_is_left_to_seal() {
     drop(db);
     let db = fixture.open();
     fixture.set_now_ms(window(2).end_ms() + 70 * 60 * 1000);
-    assert_eq!(db.seal_due(&never).unwrap().unwrap().chunks, 3 * SERIES as u64);
+    assert_eq!(
+        db.seal_due(&SealPolicy::default(), &never).unwrap().unwrap().chunks,
+        3 * SERIES as u64
+    );
     drop(db);
     let db = fixture.open();
-    assert_eq!(db.seal_due(&never).unwrap(), None);
+    assert_eq!(db.seal_due(&SealPolicy::default(), &never).unwrap(), None);
     assert!(windows_of(&db, &ids).iter().all(|(_, sealed)| *sealed));
+}
+
+#[test]
+fn as_many_threads_seal_as_the_policy_says() {
+    for threads in [1, 2, 4] {
+        let fixture = Fixture::new();
+        let (db, ids) = filled(&fixture);
+        let before = contents(&db, DAY, &ids);
+        fixture.set_now_ms(window(2).end_ms() + 70 * 60 * 1000);
+        let seen = Mutex::new(HashSet::new());
+        let watch = || {
+            seen.lock().unwrap().insert(std::thread::current().id());
+            false
+        };
+        let policy = SealPolicy { threads, ..SealPolicy::default() };
+        let sealed = db.seal_due(&policy, &watch).unwrap().unwrap();
+        assert_eq!(sealed.chunks, 3 * SERIES as u64);
+        assert_eq!(seen.lock().unwrap().len(), usize::from(threads));
+        assert_eq!(contents(&db, DAY, &ids), before);
+    }
 }
 
 #[test]
