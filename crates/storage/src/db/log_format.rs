@@ -38,6 +38,24 @@ pub(super) fn first_damage(file: &[u8]) -> Option<u64> {
     None
 }
 
+/// The offset of the first record that is not whole, where a whole one lies behind it: the file is
+/// not torn at its end, bytes of it have changed. RocksDB takes a length that points beyond the end
+/// for the end.
+pub(super) fn damage_within(file: &[u8]) -> Option<u64> {
+    let damaged = first_damage(file)?;
+    let behind = usize::try_from(damaged).ok()? + 1..file.len();
+    behind.into_iter().any(|at| is_whole(file, at)).then_some(damaged)
+}
+
+fn is_whole(file: &[u8], at: usize) -> bool {
+    let fits = |payload: &[u8]| HEADER_BYTES + payload.len() <= BLOCK_BYTES - at % BLOCK_BYTES;
+    record(file, at).is_some_and(|(payload, kind, crc)| {
+        (FULL..=LAST_KNOWN_TYPE).contains(&kind)
+            && fits(payload)
+            && masked_crc(kind, payload) == crc
+    })
+}
+
 fn record(file: &[u8], at: usize) -> Option<(&[u8], u8, u32)> {
     let (crc, rest) = file.get(at..)?.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
@@ -80,6 +98,22 @@ fn masked_crc(kind: u8, payload: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_torn_end_is_no_damage_but_a_changed_length_is() {
+        let mut file = append(0, b"one");
+        let second = file.len();
+        file.extend_from_slice(&append(second, b"two"));
+        file.extend_from_slice(&append(file.len(), b"three"));
+        for end in second..file.len() {
+            assert_eq!(damage_within(&file[..end]), None, "{end}");
+        }
+        for high in [4, 5] {
+            let mut changed = file.clone();
+            changed[second + high] ^= 0x40;
+            assert_eq!(damage_within(&changed), Some(second as u64));
+        }
+    }
 
     #[test]
     fn what_is_appended_is_whole_wherever_it_falls() {

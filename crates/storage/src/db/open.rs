@@ -37,6 +37,7 @@ impl Db {
             let (found, supported) = (file.format, FORMAT_VERSION);
             return Err(OpenError::NewerFormat { found, supported });
         }
+        check_manifest(folder)?;
         let mut set_aside = 0;
         loop {
             let notes = damage::read_notes(folder).map_err(failed("read notes in", folder))?;
@@ -60,6 +61,22 @@ impl Db {
                 _ => return Err(error),
             }
         }
+    }
+}
+
+/// Refuses a manifest that is damaged before its end. RocksDB would take some of those for one that
+/// ends there, and delete the tables that came later.
+fn check_manifest(folder: &Path) -> Result<(), OpenError> {
+    let Ok(current) = fs::read_to_string(folder.join("CURRENT")) else { return Ok(()) };
+    let name = current.trim_end();
+    let Ok(bytes) = fs::read(folder.join(name)) else { return Ok(()) };
+    match log_format::damage_within(&bytes) {
+        None => Ok(()),
+        offset => Err(OpenError::Damaged {
+            file: name.to_owned(),
+            offset,
+            detail: "a record is not whole, and others follow it".to_owned(),
+        }),
     }
 }
 

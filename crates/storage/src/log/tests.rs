@@ -42,7 +42,8 @@ fn open_with(
 }
 
 fn up_to(position: u64) -> Checkpoints {
-    Checkpoints { lowest: Position(position), highest: Position(position) }
+    let position = Position(position);
+    Checkpoints { lowest: position, highest: position, doubtful: false }
 }
 
 /// Series number `n`, which lies in shard `n % 4`.

@@ -189,13 +189,11 @@ impl Write {
             for &at in &self.columns.order[range.clone()] {
                 let row = &mut self.columns.rows[at as usize];
                 if row.slot == NO_SLOT {
-                    match stripe.find_near(row.hash, guess) {
-                        Some(slot) => row.pin(slot, &mut stripe, now_s),
-                        None => {
-                            unknown.push(RowIndex(at));
-                            continue;
-                        }
-                    }
+                    let Some(slot) = stripe.find_near(row.hash, guess) else {
+                        unknown.push(RowIndex(at));
+                        continue;
+                    };
+                    row.pin(slot, &mut stripe, now_s);
                 }
                 guess = row.slot + 1;
             }

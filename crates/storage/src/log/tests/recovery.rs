@@ -226,8 +226,11 @@ fn a_newer_format_and_a_foreign_store_are_refused() {
 fn records_that_a_checkpoint_needs_must_be_there() {
     let dir = scratch();
     let image = crashed(dir.path());
-    let behind =
-        |lowest, highest| Checkpoints { lowest: Position(lowest), highest: Position(highest) };
+    let behind = |lowest, highest| Checkpoints {
+        lowest: Position(lowest),
+        highest: Position(highest),
+        doubtful: false,
+    };
     let error = open_with(dir.path(), behind(3, 12), options()).err().unwrap();
     assert!(matches!(error, LogError::Missing { from: Position(10), to: Position(12), .. }));
     // All stripes are past the end: nothing is missing, and no position is given twice.
