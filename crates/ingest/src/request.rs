@@ -220,16 +220,13 @@ impl<'a> Request<'a> {
 
     fn hear_other(&mut self, series: v2::Series<'a>, length: usize) -> Result<(), SeriesError> {
         let Some(metadata) = series.metadata()? else { return Ok(()) };
-        let labels = &self.canonical[..length];
-        let Some(name) = metric_name_in(labels) else { return Ok(()) };
-        let name = name.as_bytes();
-        let end = name.as_ptr_range().end.addr() - labels.as_ptr().addr();
+        let start = up_to_metric_name(&self.canonical[..length]);
         self.said.last_start.clear();
-        self.said.last_start.extend_from_slice(&labels[..end]);
+        self.said.last_start.extend_from_slice(start);
         if metadata.is_empty() {
             return Ok(());
         }
-        let statement = Statement::new(&self.hasher, self.today, name, &metadata);
+        let statement = Statement::new(&self.hasher, self.today, start, &metadata);
         if !self.statements.has(statement) {
             self.said.news.push((statement, self.rows.len()));
         }
@@ -428,6 +425,19 @@ const INVALID: &str = "with invalid labels";
 fn shown_canonical(bytes: &[u8]) -> String {
     Labels::from_canonical(bytes)
         .map_or_else(|_| INVALID.to_owned(), |labels| Shown(&labels).to_string())
+}
+
+/// The canonical bytes of labels up to the end of the metric name, which mostly is the first.
+#[inline]
+fn up_to_metric_name(labels: &[u8]) -> &[u8] {
+    const NAME: &[u8] = b"\x0a\x08__name__\x12";
+    let end = match labels {
+        [_, length @ ..0x80, label @ ..] if label.starts_with(NAME) => 2 + usize::from(*length),
+        _ => metric_name_in(labels).map_or(labels.len(), |name| {
+            name.as_bytes().as_ptr_range().end.addr() - labels.as_ptr().addr()
+        }),
+    };
+    &labels[..end]
 }
 
 /// Whether a label set is within the limits. A series that is known passed them once.

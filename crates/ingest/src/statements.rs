@@ -19,8 +19,9 @@ const PLACES: usize = 1 << 15;
 pub(crate) struct Statement(u64);
 
 impl Statement {
-    /// The statement that the metric of this name is what `metadata` says. The day is part of it:
-    /// what is said is kept as long as the samples of the last day on which it was said.
+    /// The statement that the metric of this name is what `metadata` says; `name` may be anything
+    /// that holds it. The day is part of it: what is said is kept as long as the samples of the
+    /// last day on which it was said.
     #[inline]
     pub(crate) fn new(
         hasher: &SeriesHasher,

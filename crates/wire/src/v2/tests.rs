@@ -166,3 +166,49 @@ fn metadata_and_exemplars_refer_to_the_symbols_too() {
     assert_eq!(error, SeriesError::MetadataRef { reference: 4, symbols: 4 });
     assert!(second.canonical(&mut Vec::new()).is_ok());
 }
+
+#[test]
+fn metadata_read_alike_in_every_shape_that_says_the_same() {
+    // More symbols than a reference of one byte tells apart.
+    let symbols: Vec<_> = (0..300).map(|number| format!("symbol {number}")).collect();
+    let symbols: Vec<_> =
+        ["", "__name__", "up"].into_iter().chain(symbols.iter().map(String::as_str)).collect();
+    let read = |fields: &[&[u8]]| -> Result<_, SeriesError> {
+        let mut series = with_refs(&[1, 2]).encode_to_vec();
+        for field in fields {
+            series.extend([METADATA_BYTE, u8::try_from(field.len()).unwrap()]);
+            series.extend(*field);
+        }
+        let table = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+        let mut body = message::Request { symbols: table, timeseries: vec![] }.encode_to_vec();
+        prost::encoding::encode_key(5, prost::encoding::WireType::LengthDelimited, &mut body);
+        prost::encoding::encode_varint(series.len() as u64, &mut body);
+        body.extend(series);
+        let mut scratch = Scratch::new();
+        let series = scratch.read(&body).unwrap().series().next().unwrap().unwrap();
+        let metadata = series.metadata()?.map(|raw| raw.text());
+        Ok(metadata.map(|m| (m.metric_type, m.help.into_owned(), m.unit.into_owned())))
+    };
+    let said =
+        |help: &str, unit: &str| Ok(Some((MetricType::Gauge, help.to_owned(), unit.to_owned())));
+    assert_eq!(read(&[]), Ok(None));
+    // Type 2, help 5, unit 203: as senders write it, in another order, in pieces, with repetitions
+    // and fields unknown, with a reference that is longer than it need be.
+    for fields in [
+        &[&[8, 2, 24, 5, 32, 0xcb, 1][..]][..],
+        &[&[32, 0xcb, 1, 24, 5, 8, 2]],
+        &[&[8, 2], &[24, 5, 32, 0xcb, 1]],
+        &[&[8, 1, 8, 2, 24, 5, 32, 0xcb, 1]],
+        &[&[8, 2, 24, 5, 32, 0xcb, 1, 72, 1]],
+        &[&[8, 0x82, 0, 24, 0x85, 0x80, 0x80, 0, 32, 0xcb, 1]],
+    ] {
+        assert_eq!(read(fields), said("symbol 2", "symbol 200"), "{fields:?}");
+    }
+    assert_eq!(read(&[&[8, 2]]), said("", ""));
+    assert_eq!(read(&[&[8, 2, 32, 5]]), said("", "symbol 2"));
+    let error = SeriesError::MetadataRef { reference: 303, symbols: 303 };
+    assert_eq!(read(&[&[8, 2, 24, 0xaf, 2]]), Err(error));
+    assert!(matches!(read(&[&[8, 2, 24]]), Err(SeriesError::Malformed(_))));
+    let type_of = |number| read(&[&[8, number]]).unwrap().unwrap().0;
+    assert!((0..20).all(|number| type_of(number) == MetricType::from_number(number)));
+}
