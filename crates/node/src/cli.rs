@@ -7,13 +7,14 @@ use clap::{Args, Parser, Subcommand};
 use humantime::parse_duration;
 
 use crate::config::Sources;
+use crate::version;
 
 /// Where a node listens by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:9920";
 
 /// A horizontally scalable store for Prometheus metrics.
 #[derive(Debug, Parser)]
-#[command(name = "rangekeeper", version, arg_required_else_help = true)]
+#[command(name = "rangekeeper", version = version::line(), arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -164,6 +165,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_tells_what_was_built() {
+        let printed = Cli::command().render_version();
+        for part in [version::OURS, version::REVISION, version::PROMETHEUS] {
+            assert!(!part.is_empty() && printed.contains(part), "no {part} in {printed}");
+        }
     }
 
     #[test]

@@ -183,9 +183,9 @@ pub struct Seal {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
-    /// Samples that one query may read.
+    /// Samples that one query may hold at a time.
     pub samples: NonZeroU64,
-    /// Series that one query may touch.
+    /// Series that the selectors of one query may match together.
     pub series: NonZeroU64,
     /// How long one query may run.
     #[serde(deserialize_with = "quantity::positive_duration")]
