@@ -12,6 +12,19 @@ use crate::version;
 /// Where a node listens by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:9920";
 
+/// Behind the options of all commands that read a configuration.
+const CONFIGURATION: &str = "\
+What wins, weakest first: the defaults, --config FILE, the environment
+(RANGEKEEPER_<SECTION>__<KEY>, such as RANGEKEEPER_STORAGE__RETENTION=90d), --set, the other options.
+\"rangekeeper print-config\" prints every key with its value.";
+
+/// Behind the options of `query`.
+const QUERIES: &str = "\
+Examples:
+  rangekeeper query 'up'
+  rangekeeper query --range 1h 'sum by (job) (rate(node_cpu_seconds_total[5m]))'
+  rangekeeper query --time 2026-11-22T10:00:00Z --range 1d --step 5m 'node_load1'";
+
 /// A horizontally scalable store for Prometheus metrics.
 #[derive(Debug, Parser)]
 #[command(name = "rangekeeper", version = version::line(), arg_required_else_help = true)]
@@ -25,12 +38,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until it is told to stop (SIGTERM or Ctrl-C; a second one ends it at once)
+    #[command(after_help = CONFIGURATION)]
     Serve(Serve),
     /// Check a configuration, and say what is wrong with it
+    #[command(after_help = CONFIGURATION)]
     CheckConfig(Configured),
     /// Print the configuration that is in effect, and where each value comes from
+    #[command(after_help = CONFIGURATION)]
     PrintConfig(Configured),
     /// Ask a node for the value of a PromQL expression, now or over a range of time
+    #[command(after_help = QUERIES)]
     Query(Query),
     /// Operate a running node
     #[command(subcommand)]
@@ -63,7 +80,7 @@ pub struct Configured {
     /// A file with the tokens that clients must send, one a line (auth.token_file)
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
-    /// Listen on a foreign address without asking anybody for a token (auth.no_auth)
+    /// Listen on an address that others can reach without asking them for a token (auth.no_auth)
     #[arg(long)]
     no_auth: bool,
     /// Set any key of the configuration; may come several times
@@ -92,7 +109,7 @@ pub struct Target {
     /// The node, with the prefix of its paths if a proxy adds one
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     pub url: String,
-    /// A file whose first token is sent
+    /// A file with tokens, one a line; the first one is sent
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }

@@ -176,6 +176,7 @@ fn a_configuration_that_makes_no_sense_is_refused_by_key_and_origin() {
         (&["--config", wrong], &["query.seris", wrong]),
         (&["--set", "head.idel=1m"], &["head.idel", "--set"]),
         (&["--set", "query.depth=deep"], &["query.depth", "deep"]),
+        (&["--set", "limits.body=x"], &["limits.body", "a size such as"]),
         (&["--listen", "0.0.0.0:0"], &["server.listen", "--token-file", "--no-auth"]),
     ] {
         for command in ["serve", "check-config", "print-config"] {
