@@ -13,6 +13,12 @@ ifneq ($(wildcard ../shared/.),)
 export RANGEKEEPER_SHARED ?= $(abspath ../shared)
 endif
 
+# What the binary says it was built of; without git, or outside of a clone, "unknown". Only the
+# node's own crate is compiled anew when it changes.
+ifndef RANGEKEEPER_REVISION
+export RANGEKEEPER_REVISION := $(shell deploy/revision.sh)
+endif
+
 CARGO := cargo
 LOCKED := --release --locked
 BUILT := $(CARGO_TARGET_DIR)/release

@@ -7,13 +7,27 @@ use clap::{Args, Parser, Subcommand};
 use humantime::parse_duration;
 
 use crate::config::Sources;
+use crate::version;
 
 /// Where a node listens by default.
 const DEFAULT_URL: &str = "http://127.0.0.1:9920";
 
+/// Behind the options of all commands that read a configuration.
+const CONFIGURATION: &str = "\
+What wins, weakest first: the defaults, --config FILE, the environment
+(RANGEKEEPER_<SECTION>__<KEY>, such as RANGEKEEPER_STORAGE__RETENTION=90d), --set, the other options.
+\"rangekeeper print-config\" prints every key with its value.";
+
+/// Behind the options of `query`.
+const QUERIES: &str = "\
+Examples:
+  rangekeeper query 'up'
+  rangekeeper query --range 1h 'sum by (job) (rate(node_cpu_seconds_total[5m]))'
+  rangekeeper query --time 2026-11-22T10:00:00Z --range 1d --step 5m 'node_load1'";
+
 /// A horizontally scalable store for Prometheus metrics.
 #[derive(Debug, Parser)]
-#[command(name = "rangekeeper", version, arg_required_else_help = true)]
+#[command(name = "rangekeeper", version = version::line(), arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -24,12 +38,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until it is told to stop (SIGTERM or Ctrl-C; a second one ends it at once)
+    #[command(after_help = CONFIGURATION)]
     Serve(Serve),
     /// Check a configuration, and say what is wrong with it
+    #[command(after_help = CONFIGURATION)]
     CheckConfig(Configured),
     /// Print the configuration that is in effect, and where each value comes from
+    #[command(after_help = CONFIGURATION)]
     PrintConfig(Configured),
     /// Ask a node for the value of a PromQL expression, now or over a range of time
+    #[command(after_help = QUERIES)]
     Query(Query),
     /// Operate a running node
     #[command(subcommand)]
@@ -62,7 +80,7 @@ pub struct Configured {
     /// A file with the tokens that clients must send, one a line (auth.token_file)
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
-    /// Listen on a foreign address without asking anybody for a token (auth.no_auth)
+    /// Listen on an address that others can reach without asking them for a token (auth.no_auth)
     #[arg(long)]
     no_auth: bool,
     /// Set any key of the configuration; may come several times
@@ -91,7 +109,7 @@ pub struct Target {
     /// The node, with the prefix of its paths if a proxy adds one
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     pub url: String,
-    /// A file whose first token is sent
+    /// A file with tokens, one a line; the first one is sent
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -164,6 +182,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_tells_what_was_built() {
+        let printed = Cli::command().render_version();
+        for part in [version::OURS, version::REVISION, version::PROMETHEUS] {
+            assert!(!part.is_empty() && printed.contains(part), "no {part} in {printed}");
+        }
     }
 
     #[test]

@@ -35,12 +35,18 @@ pub fn run(
     };
     match result {
         Ok(()) => ExitCode::from(DONE),
+        // Whoever read the output has seen enough, as `head` has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(DONE),
         Err(error) => {
             // Nobody is left to tell if this fails.
             let _ = writeln!(io::stderr(), "rangekeeper: {error:#}");
             ExitCode::from(if error.is::<ConfigError>() { REFUSED } else { FAILED })
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn check(configured: Configured, environment: Vec<(String, String)>) -> anyhow::Result<()> {
@@ -67,7 +73,7 @@ fn admin(command: &Admin) -> anyhow::Result<()> {
             let folder = std::path::absolute(folder)?;
             let text = folder.to_str().ok_or_else(|| anyhow::anyhow!("DIR is not UTF-8"))?;
             client::Client::new(target)?.operate("snapshot", &[("dir", text)])?;
-            say(&format!("the copy lies in {text}"))
+            say(&format!("the copy is in {text}; \"rangekeeper serve --data\" opens it"))
         }
         Admin::ConfirmClock(target) => {
             client::Client::new(target)?.operate("confirm-clock", &[])?;

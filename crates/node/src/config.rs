@@ -93,6 +93,7 @@ pub struct Storage {
     pub shards: ShardCount,
     /// Free bytes on the disk below which writing stops, before the log's bound is looked at; see
     /// [`Config::disk_reserve_bytes`].
+    #[serde(deserialize_with = "quantity::size")]
     pub disk_reserve: ByteSize,
 }
 
@@ -111,14 +112,18 @@ pub enum Durability {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of a body as it is sent.
+    #[serde(deserialize_with = "quantity::size")]
     pub body: ByteSize,
     /// Bytes of a body once it is decompressed.
+    #[serde(deserialize_with = "quantity::size")]
     pub decoded: ByteSize,
     /// Labels of a series.
     pub labels: NonZeroU32,
     /// Bytes of a label's name.
+    #[serde(deserialize_with = "quantity::size")]
     pub name: ByteSize,
     /// Bytes of a label's value.
+    #[serde(deserialize_with = "quantity::size")]
     pub value: ByteSize,
     /// How far ahead of the clock a sample may be.
     #[serde(deserialize_with = "quantity::duration")]
@@ -136,8 +141,10 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// Bytes of a file.
+    #[serde(deserialize_with = "quantity::size")]
     pub file: ByteSize,
     /// Bytes of all files.
+    #[serde(deserialize_with = "quantity::size")]
     pub bound: ByteSize,
 }
 
@@ -183,9 +190,9 @@ pub struct Seal {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
-    /// Samples that one query may read.
+    /// Samples that one query may hold at a time.
     pub samples: NonZeroU64,
-    /// Series that one query may touch.
+    /// Series that the selectors of one query may match together.
     pub series: NonZeroU64,
     /// How long one query may run.
     #[serde(deserialize_with = "quantity::positive_duration")]
@@ -193,6 +200,7 @@ pub struct Query {
     /// Queries that run at once.
     pub concurrent: NonZeroUsize,
     /// Bytes of the text of a query.
+    #[serde(deserialize_with = "quantity::size")]
     pub text: ByteSize,
     /// How deep the text of a query may be nested.
     pub depth: NonZeroU32,

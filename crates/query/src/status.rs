@@ -1,7 +1,24 @@
-//! What there is in the store, by cardinality.
+//! `status/tsdb`: what there is in the store, by cardinality.
+//!
+//! Prometheus tells it of its head block, the last two or three hours of all it has. Here it is told
+//! of the newest UTC day that has samples, of one tenant:
+//!
+//! | figure | what it is |
+//! | --- | --- |
+//! | `numSeries` | series of the day |
+//! | `numLabelPairs` | distinct pairs of label name and value among them |
+//! | `chunkCount` | chunks that are in memory: what is not yet written out into the day's chunks |
+//! | `minTime`, `maxTime` | beginning of the day, and the newest sample of all tenants; 0 for none |
+//! | `seriesCountByMetricName` | series by metric name |
+//! | `labelValueCountByLabelName` | distinct values by label name |
+//! | `memoryInBytesByLabelName` | bytes of the values, each once a series, as Prometheus counts it |
+//! | `seriesCountByLabelValuePair` | series by `name=value` |
+//!
+//! Each list has its `limit` (10, at most 10,000) greatest, by falling figure and then by name.
 
 use std::io::Write as _;
 
+use rangekeeper_model::Day;
 use rangekeeper_storage::db::Cardinality;
 
 use crate::api::Asked;
@@ -28,15 +45,16 @@ impl Asked<'_> {
         };
         let stop = || self.is_over();
         let found = self.shared.store.cardinality(self.tenant, rows, &stop)?;
-        let stats = self.shared.store.stats().unwrap_or_default();
+        let head = self.shared.store.head_of(self.tenant)?;
         Ok(Envelope::default().render(|out| {
             out.extend_from_slice(b"{\"headStats\":");
-            let (series, pairs, newest_ms) = (found.series, found.label_pairs, stats.newest_ms);
-            let floor_ms = stats.floor_ms;
+            let (series, pairs, chunks) = (found.series, found.label_pairs, head.chunks);
+            let newest_ms = head.newest_ms;
+            let day_ms = if newest_ms == 0 { 0 } else { Day::of(newest_ms).start_ms() };
             write!(
                 out,
-                "{{\"numSeries\":{series},\"numLabelPairs\":{pairs},\"chunkCount\":{series},\
-                 \"minTime\":{floor_ms},\"maxTime\":{newest_ms}}}"
+                "{{\"numSeries\":{series},\"numLabelPairs\":{pairs},\"chunkCount\":{chunks},\
+                 \"minTime\":{day_ms},\"maxTime\":{newest_ms}}}"
             )
             .expect("a Vec takes all");
             append_rows(out, &found);

@@ -34,7 +34,7 @@ pub use self::read::Selection;
 use self::recovery::ReplayProgress;
 pub use self::retention::Horizon;
 pub use self::seam::ShardDay;
-pub use self::stats::StoreStats;
+pub use self::stats::{HeadOfTenant, StoreStats};
 pub use self::write::{Committed, HashCollision, RowIndex, Write};
 use crate::db::{DbError, OpenError, Stop};
 use crate::log::{LogError, RecordTooLarge, SubmitError};

@@ -24,6 +24,8 @@ pub struct Setup {
     pub listen: String,
     /// Settings given with `--set`, each `key=value`.
     pub settings: Vec<String>,
+    /// Options behind all others.
+    pub options: Vec<OsString>,
     /// More environment.
     pub environment: Vec<(String, OsString)>,
     /// A program with arguments that is put before the node's own command line.
@@ -37,6 +39,7 @@ impl Setup {
             data: data.to_owned(),
             listen: free_address()?,
             settings: Vec::new(),
+            options: Vec::new(),
             environment: Vec::new(),
             wrapper: Vec::new(),
         })
@@ -57,6 +60,7 @@ impl Setup {
         for setting in &self.settings {
             command.arg("--set").arg(setting);
         }
+        command.args(&self.options);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let log = self.data.with_extension("log");
         let process = Process::start("rangekeeper", command, &log)?;

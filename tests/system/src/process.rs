@@ -75,7 +75,22 @@ impl Process {
 
     /// Asks it to stop with SIGTERM and waits until it has.
     pub fn stop(&mut self) -> Result<ExitStatus> {
-        self.signal(libc::SIGTERM)?;
+        self.terminate()?;
+        self.wait()
+    }
+
+    /// Asks it to stop with SIGTERM, and waits for nothing.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal(libc::SIGTERM)
+    }
+
+    /// Asks it to stop as Ctrl-C does, and waits for nothing.
+    pub fn interrupt(&self) -> Result<()> {
+        self.signal(libc::SIGINT)
+    }
+
+    /// Waits until it has ended by itself, or by what it was asked.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
         let name = self.name.clone();
         let child = &mut self.child;
         poll::until(&format!("the end of {name}"), STOP_LIMIT, || {

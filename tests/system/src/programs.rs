@@ -33,6 +33,11 @@ pub fn prometheus() -> Result<PathBuf> {
     tool("prometheus")
 }
 
+/// The tool that checks a Prometheus' configuration.
+pub fn promtool() -> Result<PathBuf> {
+    tool("promtool")
+}
+
 /// A node_exporter.
 pub fn node_exporter() -> Result<PathBuf> {
     tool("prometheus-node-exporter")

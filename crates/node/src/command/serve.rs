@@ -19,7 +19,7 @@ use crate::server::Drained;
 use crate::services::{Opened, Opening};
 use crate::{allocator, memory};
 
-/// What a shell expects of a process that Ctrl-C ended.
+/// What a shell expects of a process that Ctrl-C ended: the second signal ends it so.
 const INTERRUPTED: i32 = 130;
 
 /// Runs a node until it is told to stop. `open` opens the store; it may block.
@@ -57,20 +57,25 @@ async fn live(
         seed: fastrand::u64(..),
     };
     let node = Node::listen(Arc::clone(&config), surroundings).await?;
-    io::stdout().write_all(greeting(&config, node.address()).as_bytes())?;
+    tracing::info!(address = %node.address(), data = %config.storage.data_dir.display(), "opening");
 
     let readiness = Arc::clone(node.readiness());
     let opening =
         Opening { config: Arc::clone(&config), registry, readiness, available_bytes, accept_loss };
     let opening = task::spawn_blocking(move || open(opening));
-    // Opening goes on in its thread if a signal comes first, and is broken off with the process, as
-    // by a crash.
     let opened = tokio::select! {
         opened = opening => opened.context("opening the store panicked")??,
-        () = signals.next() => process::exit(INTERRUPTED),
+        // Opening goes on in its thread, which no runtime could stop, and is broken off with the
+        // process, as by a crash: what it has not done, the next start does.
+        () = signals.next() => {
+            tracing::info!("stopped while the store was being opened");
+            process::exit(0)
+        }
     };
     node.open(opened.services.clone());
     tracing::info!(address = %node.address(), "ready");
+    // Only now: it tells of a node that can be used.
+    io::stdout().write_all(greeting(&config, node.address()).as_bytes())?;
 
     signals.next().await;
     tracing::info!("stopping: a second signal ends the process at once");
@@ -115,19 +120,28 @@ impl Signals {
 /// What the start prints: what to paste into Prometheus and Grafana, and where the data lie.
 fn greeting(config: &Config, address: SocketAddr) -> String {
     let url = format!("http://{}", reachable(address));
-    let mut out = format!("rangekeeper listens on http://{address}\n\n");
+    let mut out = format!("\nrangekeeper listens on http://{address}\n\n");
     let mut line = |text: &str| writeln!(out, "{text}").expect("a string takes all");
     line("To have a Prometheus write to it, paste this into its prometheus.yml:\n");
     line("remote_write:");
     line(&format!("  - url: {url}/api/v1/write"));
     line("    send_exemplars: true");
-    if let Some(path) = &config.auth.token_file {
+    line("    send_native_histograms: true");
+    let token_file = config.auth.token_file.as_deref().map(absolute);
+    if let Some(path) = &token_file {
         line("    authorization:");
-        line(&format!("      credentials: <a line of {}>", path.display()));
+        line(&format!("      credentials: {:?}", format!("<a token of {path}>")));
     }
-    line(&format!(
-        "\nTo have Grafana read from it, add a Prometheus data source with the URL {url}"
-    ));
+    line("");
+    line(&format!("To have Grafana read from it, add a Prometheus data source with the URL {url}"));
+    if let Some(path) = &token_file {
+        line(&format!(
+            "with basic authentication: any user name, and a token of {path} as password"
+        ));
+    }
+    if address.ip().is_unspecified() {
+        line("From another machine, put this one's name in the place of the address.");
+    }
     line(&format!("The data lie in {}\n", absolute(&config.storage.data_dir)));
     out
 }
@@ -164,15 +178,26 @@ mod tests {
     fn the_greeting_can_be_pasted() {
         let text = greeting_of(&["storage.data_dir=/srv/data"], "127.0.0.1:9920");
         for part in [
-            "\nremote_write:\n  - url: http://127.0.0.1:9920/api/v1/write\n",
+            "\nremote_write:\n  - url: http://127.0.0.1:9920/api/v1/write\n    send_exemplars: true\n",
             "data source with the URL http://127.0.0.1:9920\n",
             "The data lie in /srv/data\n",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }
-        assert!(!text.contains("authorization"), "{text}");
+        for part in ["authorization", "authentication", "another machine"] {
+            assert!(!text.contains(part), "{part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_greeting_of_a_guarded_node_says_where_tokens_go() {
         let text = greeting_of(&["auth.token_file=/etc/tokens"], "0.0.0.0:1");
-        for part in ["url: http://127.0.0.1:1/", "credentials: <a line of /etc/tokens>"] {
+        for part in [
+            "  - url: http://127.0.0.1:1/api/v1/write\n",
+            "    authorization:\n      credentials: \"<a token of /etc/tokens>\"\n",
+            "any user name, and a token of /etc/tokens as password\n",
+            "From another machine",
+        ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }
     }

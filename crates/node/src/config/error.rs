@@ -35,7 +35,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("read the configuration from {path}: {source}")]
+    #[error("failed to read the configuration from {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not TOML.
-    #[error("parse the configuration in {path}: {message}")]
+    #[error("failed to parse the configuration in {path}: {message}")]
     Syntax {
         /// The file.
         path: PathBuf,

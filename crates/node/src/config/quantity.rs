@@ -96,6 +96,12 @@ impl<'de> Deserialize<'de> for Late {
     }
 }
 
+/// A number of bytes.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| D::Error::custom("expected a size such as \"64MiB\" or \"2GiB\""))
+}
+
 /// A time, `"0s"` included.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;

@@ -19,7 +19,7 @@ use crate::services::Failure;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// The file cannot be read.
-    #[error("read the tokens from {path}: {source}")]
+    #[error("failed to read the tokens from {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum AuthError {
         source: io::Error,
     },
     /// The file has no token, so nobody could ever ask.
-    #[error("read the tokens from {path}: the file has none")]
+    #[error("failed to read the tokens from {path}: the file has none")]
     NoToken {
         /// The file.
         path: PathBuf,

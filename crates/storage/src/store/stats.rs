@@ -2,9 +2,20 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Store;
+use rangekeeper_model::TenantId;
+
+use super::{Store, StoreError};
 use crate::db::{MemoryUse, Statistic};
 use crate::log::LogStats;
+
+/// What is in memory of one tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadOfTenant {
+    /// Open segments of its series: chunks that are not written out yet.
+    pub chunks: u64,
+    /// Time of the newest sample of all tenants, milliseconds since the epoch; 0 for none.
+    pub newest_ms: i64,
+}
 
 /// What the store is and did. Counters begin at the last open.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +67,19 @@ pub struct StoreStats {
 }
 
 impl Store {
+    /// What is in memory of a tenant. Walks the series in memory, a stripe at a time.
+    pub fn head_of(&self, tenant: &TenantId) -> Result<HeadOfTenant, StoreError> {
+        let engine = self.engine()?;
+        let index = engine.head.tenant(tenant).index;
+        let mut chunks = 0;
+        for stripe in 0..engine.head.stripe_count() {
+            let stripe = engine.head.stripe(stripe);
+            let of_tenant = stripe.iter().filter(|(_, series)| series.tenant == index);
+            chunks += of_tenant.map(|(_, series)| series.segment_count() as u64).sum::<u64>();
+        }
+        Ok(HeadOfTenant { chunks, newest_ms: engine.newest_ms() })
+    }
+
     /// The store's figures; `None` while it is not open.
     pub fn stats(&self) -> Option<StoreStats> {
         let engine = self.engine().ok()?;

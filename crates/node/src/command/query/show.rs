@@ -1,10 +1,12 @@
 //! Answers of the Prometheus API as text for a terminal.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use anyhow::{Context, bail};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use serde_json::Value;
-use textplots::{Chart, Plot, Shape};
+use textplots::{Chart, LabelBuilder, LabelFormat, Plot, Shape};
 
 /// Rows of a table. Whoever wants more asks for less at a time, or asks the API.
 const MAX_ROWS: usize = 200;
@@ -53,12 +55,16 @@ fn labels(metric: &Value) -> String {
 
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, total: usize) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(NOTHING).set_header(header);
     for row in rows.take(MAX_ROWS) {
         table.add_row(row);
     }
-    let left = total.saturating_sub(MAX_ROWS);
-    if left > 0 { format!("{table}\n… and {left} more") } else { table.to_string() }
+    let text = table.trim_fmt();
+    match total.saturating_sub(MAX_ROWS) {
+        _ if total == 0 => "no series".to_owned(),
+        0 => text,
+        left => format!("{text}\n… and {left} more"),
+    }
 }
 
 fn vector(series: &[Value]) -> anyhow::Result<String> {
@@ -79,7 +85,7 @@ fn matrix(series: &[Value]) -> anyhow::Result<String> {
     for one in series.iter().take(MAX_ROWS) {
         for value in one["values"].as_array().into_iter().flatten() {
             let (time, text) = point(value)?;
-            rows.push(vec![labels(&one["metric"]), time.to_string(), text.to_owned()]);
+            rows.push(vec![labels(&one["metric"]), instant(time), text.to_owned()]);
         }
     }
     let total = rows.len();
@@ -123,12 +129,28 @@ fn statistics(labels: String, points: &[(f64, f64)]) -> Vec<String> {
     let Some(last) = values().next_back() else { return row };
     let numbers =
         [values().fold(f64::NAN, f64::min), mean, values().fold(f64::NAN, f64::max), last];
-    row.extend(numbers.iter().map(f64::to_string));
+    row.extend(numbers.map(shown));
     row
 }
 
-/// The lines over each other; nothing where no two points are finite. The horizontal axis counts
-/// seconds from the first point on.
+/// A time in seconds since the epoch, for people: RFC 3339, to the millisecond.
+fn instant(seconds: f64) -> String {
+    let since = Duration::try_from_secs_f64(seconds).ok();
+    let time = since.and_then(|since| UNIX_EPOCH.checked_add(since));
+    time.map_or_else(
+        || seconds.to_string(),
+        |time| humantime::format_rfc3339_millis(time).to_string(),
+    )
+}
+
+/// A number of a statistic: twelve digits, so that what a sum of floats is off by does not show.
+fn shown(number: f64) -> String {
+    let rounded: f64 = format!("{number:.11e}").parse().unwrap_or(number);
+    rounded.to_string()
+}
+
+/// The lines over each other; nothing where no two points are finite. The axes say where they begin
+/// and end.
 fn plot(lines: &[Vec<(f64, f64)>]) -> Option<String> {
     let finite = |line: &Vec<(f64, f64)>| -> Vec<(f64, f64)> {
         line.iter().copied().filter(|(_, value)| value.is_finite()).collect()
@@ -150,6 +172,11 @@ fn plot(lines: &[Vec<(f64, f64)>]) -> Option<String> {
     let width = (end - start) as f32;
     let mut chart = Chart::new(PLOT_WIDTH, PLOT_HEIGHT, 0.0, width);
     let chart = shapes.iter().fold(&mut chart, |chart, shape| chart.lineplot(shape));
+    let time = move |offset: f32| instant(start + f64::from(offset));
+    // The chart has 32 bits of a number: seven digits are all that it can say.
+    let value = |value: f32| format!("{value:.6e}").parse().unwrap_or(value).to_string();
+    let chart = chart.x_label_format(LabelFormat::Custom(Box::new(time)));
+    let chart = chart.y_label_format(LabelFormat::Custom(Box::new(value)));
     chart.axis();
     chart.figures();
     Some(chart.to_string())
@@ -176,7 +203,7 @@ mod tests {
         let matrix = json!({"resultType": "matrix", "result": [
             {"metric": {"__name__": "up"}, "values": [[4, "1"], [5.5, "0"]]},
         ]});
-        assert!(answer(&matrix, false).unwrap().contains("5.5"));
+        assert!(answer(&matrix, false).unwrap().contains("1970-01-01T00:00:05.500Z"));
         assert!(answer(&json!({"resultType": "poem", "result": []}), false).is_err());
     }
 
@@ -188,7 +215,8 @@ mod tests {
             {"metric": {"__name__": "none"}, "values": [[1000, "NaN"], [1001, "+Inf"]]},
         ]});
         let text = answer(&data, true).unwrap();
-        for part in ["squares", "2401", "808.5"] {
+        let axis = "1970-01-01T00:16:40.000Z";
+        for part in ["squares", "2401", "808.5", axis, "1970-01-01T00:17:29.000Z"] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
         let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
@@ -196,8 +224,19 @@ mod tests {
     }
 
     #[test]
-    fn a_range_without_points_is_an_empty_table() {
-        let data = json!({"resultType": "matrix", "result": []});
-        assert!(answer(&data, true).unwrap().contains("series"));
+    fn an_answer_without_series_says_so() {
+        let matrix = json!({"resultType": "matrix", "result": []});
+        assert_eq!(answer(&matrix, true).unwrap(), "no series");
+        assert_eq!(answer(&matrix, false).unwrap(), "no series");
+        let vector = json!({"resultType": "vector", "result": []});
+        assert_eq!(answer(&vector, false).unwrap(), "no series");
+    }
+
+    #[test]
+    fn statistics_do_not_show_what_a_sum_of_floats_is_off_by() {
+        assert_eq!(shown(0.1 + 0.2), "0.3");
+        assert_eq!(shown(0.001_249_999_999_998_863_1), "0.00125");
+        assert_eq!(shown(1_725_123_456.0), "1725123456");
+        assert_eq!(shown(f64::NAN), "NaN");
     }
 }
