@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The root of the repository.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("this package lies in tests/system of the workspace")
+/// The root of the repository: cargo says it to tests, and `make` starts programs there. Not what
+/// it was when this was built, because a build folder can serve more than one checkout.
+pub fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(
+        || std::env::current_dir().unwrap_or_default(),
+        |package| {
+            let root = Path::new(&package).ancestors().nth(2);
+            root.expect("this package lies in tests/system of the workspace").to_owned()
+        },
+    )
 }
 
 /// The node: `RANGEKEEPER_BIN`, or what the build of this very program left beside it.

@@ -42,9 +42,11 @@ impl SourceFile {
     }
 }
 
-/// The root of the workspace, two folders above this package.
+/// The root of the workspace, two folders above this package. Cargo says where that is now; what it
+/// was when this was built may be another checkout.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this");
+    Path::new(&package)
         .ancestors()
         .nth(2)
         .expect("this package lies in tests/tidy of the workspace")

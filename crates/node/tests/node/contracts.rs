@@ -21,7 +21,7 @@ use crate::harness::Harness;
 const WRITE: &str = "RANGEKEEPER_WRITE_CONTRACTS";
 
 fn hold(name: &str, actual: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts").join(name);
+    let path = Path::new("contracts").join(name);
     if std::env::var_os(WRITE).is_some() {
         fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("make the folder");
         fs::write(&path, actual).expect("write the list");

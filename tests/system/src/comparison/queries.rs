@@ -2,13 +2,13 @@
 //! does.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use super::load::{Generator, Load};
 use super::system::{Kind, System};
-use crate::{answers, interrupt};
+use crate::{answers, interrupt, programs};
 
 /// Median milliseconds of one query, in the order of the systems.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub fn agreement(generator: &Generator, systems: &[&System], load: &Load) -> Res
     let (Some(reference), Some(node)) = (of(Kind::Prometheus), of(Kind::Rangekeeper)) else {
         return Ok(Vec::new());
     };
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("queries.txt");
+    let own = programs::root().join("tests/system/queries.txt");
     let mut lines = Vec::new();
     for (name, list) in [("the generator's queries", generator.queries()), ("our queries", own)] {
         for instant in [false, true] {
