@@ -15,7 +15,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:9920";
 /// Behind the options of all commands that read a configuration.
 const CONFIGURATION: &str = "\
 What wins, weakest first: the defaults, --config FILE, the environment
-(RANGEKEEPER_<SECTION>__<KEY>, such as RANGEKEEPER_STORAGE__RETENTION=90d), --set, the other options.
+(RANGEKEEPER_<SECTION>__<KEY>, such as RANGEKEEPER_STORAGE__RETENTION=90d), --set, and
+the other options.
 \"rangekeeper print-config\" prints every key with its value.";
 
 /// Behind the options of `query`.

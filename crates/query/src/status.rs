@@ -1,17 +1,17 @@
 //! `status/tsdb`: what there is in the store, by cardinality.
 //!
-//! Prometheus tells it of its head block, the last two or three hours of all it has. Here it is told
-//! of the newest UTC day that has samples, of one tenant:
+//! Prometheus tells it of its head block, the last two or three hours of all it has. Here it is of
+//! one tenant and the newest UTC day that has samples:
 //!
 //! | figure | what it is |
 //! | --- | --- |
 //! | `numSeries` | series of the day |
 //! | `numLabelPairs` | distinct pairs of label name and value among them |
-//! | `chunkCount` | chunks that are in memory: what is not yet written out into the day's chunks |
-//! | `minTime`, `maxTime` | beginning of the day, and the newest sample of all tenants; 0 for none |
+//! | `chunkCount` | chunks that are in memory, not yet written out |
+//! | `minTime`, `maxTime` | beginning of the day, and newest sample of all tenants; 0 for none |
 //! | `seriesCountByMetricName` | series by metric name |
 //! | `labelValueCountByLabelName` | distinct values by label name |
-//! | `memoryInBytesByLabelName` | bytes of the values, each once a series, as Prometheus counts it |
+//! | `memoryInBytesByLabelName` | bytes of the values, each once a series, as in Prometheus |
 //! | `seriesCountByLabelValuePair` | series by `name=value` |
 //!
 //! Each list has its `limit` (10, at most 10,000) greatest, by falling figure and then by name.

@@ -23,7 +23,8 @@ use worker::{Mode, Worker};
 /// Threads of a sealing that somebody waits for.
 const THREADS_NOW: u16 = 2;
 
-/// When what was merged is sealed, and by how many threads. The defaults: nearly all that is late comes within an hour, and a sender that catches up pauses for less than ten minutes.
+/// When what was merged is sealed, and by how many threads. Of the defaults: nearly all that is
+/// late comes within an hour, and a sender that catches up pauses for less than ten minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealPolicy {
     /// From the end of a window or a day to its sealing, in milliseconds.

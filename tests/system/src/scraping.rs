@@ -24,8 +24,8 @@ const AGE: Duration = Duration::from_secs(20);
 /// The longest window of the queries that are asked. It has to begin when every target was scraped
 /// already, for two reasons that are not the node's. Where a counter begins within a window, older
 /// versions of Prometheus (the distribution's 2.42 is one) extrapolate `rate` to the counter's zero
-/// over up to 1.1 intervals, today's over half of one at most: the same samples, another answer. And
-/// the sender passes over scrapes that are older than its own start.
+/// over up to 1.1 intervals, today's over half of one at most: the same samples, another answer.
+/// And the sender passes over scrapes that are older than its own start.
 const LONGEST_WINDOW: Duration = Duration::from_secs(30);
 
 /// How long every target has to be known when the longest window begins: two scrapes, because the
@@ -137,8 +137,8 @@ impl World {
     }
 }
 
-/// A fraction of a second at which none of the targets is scraped, in nanoseconds: older versions of
-/// Prometheus count a sample that lies exactly on the left end of a window, today's do not.
+/// A fraction of a second at which none of the targets is scraped, in nanoseconds: older versions
+/// of Prometheus count a sample that lies exactly on the left end of a window, today's do not.
 fn fraction_ns(phases_ms: &[u32]) -> u32 {
     let clear = |ms: &u32| phases_ms.iter().all(|phase_ms| phase_ms.abs_diff(*ms) > CLEARANCE_MS);
     let free = (100..900).find(clear).expect("three targets do not fill a second");

