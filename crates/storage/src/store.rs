@@ -6,6 +6,7 @@
 
 mod admin;
 mod checkpoint;
+mod columns;
 mod engine;
 mod labels;
 mod maintenance;

@@ -11,7 +11,7 @@
 //! sealing/<day u32>      sealed u16 · pending u16 · finished u8 (see `seal`)
 //! damaged/<u64>          a damaged range (see `damage`)
 //! rebuild/<day u32>      empty         the day's index is to be made whole (see `rebuild`)
-//! doubtful               empty         records of `meta` were lost: checkpoints may be older than they were
+//! doubtful               empty         records of `meta` were lost: checkpoints may be older ones
 //! note/<text>            whatever the store keeps here, by its own name
 //! ```
 //!

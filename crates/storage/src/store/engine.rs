@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 use rangekeeper_model::{Day, ShardId, TenantId};
 
+use super::columns::Columns;
 use super::options::{Clock, StoreOptions};
 use super::retention::RetentionState;
-use super::write::{Columns, HashCollision};
+use super::write::HashCollision;
 use crate::db::Db;
 use crate::head::series::Series;
 use crate::head::{FamilyKey, FamilyMetadata, Head};

@@ -6,19 +6,16 @@
 //! everything up to the log's watermark is in the head or in chunks, and what is acknowledged is
 //! durable and visible.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rangekeeper_model::{HistogramSample, Labels, SeriesHash, ShardId};
+use rangekeeper_model::{HistogramSample, Labels, SeriesHash};
 
 use super::WriteError;
+use super::columns::{Columns, NO_SLOT, Row, index};
 use super::engine::Engine;
-use crate::head::stripe::Stripe;
 use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 use crate::log::{self, FileSeq, Flight, FloatSample, RecordEncoder, SeriesRef, SubmitError};
-
-const NO_SLOT: u32 = u32::MAX;
 
 /// How often a record is encoded anew because the log began another file meanwhile. Files change
 /// once in seconds; a second change within one encoding is already a sign that the log is stuck.
@@ -41,37 +38,6 @@ impl RowIndex {
     pub fn number(self) -> usize {
         self.0 as usize
     }
-}
-
-/// The memory of a request, used again by the next one.
-#[derive(Debug, Default)]
-pub(super) struct Columns {
-    rows: Vec<Row>,
-    /// Rows in the order of their shards, after [`Write::resolve`].
-    order: Vec<u32>,
-    /// The stripes that the rows fall into, with their ranges of `order`.
-    stripes: Vec<(usize, Range<usize>)>,
-    timestamps: Vec<i64>,
-    values: Vec<f64>,
-    /// Empty, or one a sample.
-    starts: Vec<i64>,
-    histograms: Vec<(u32, HistogramSample)>,
-    exemplars: Vec<(u32, Exemplar)>,
-    metadata: Vec<(FamilyKey, FamilyMetadata)>,
-    newest_ms: i64,
-    /// Whether some rows were not known, so that `order` is not what is to be stored.
-    had_unknown: bool,
-}
-
-#[derive(Debug)]
-struct Row {
-    hash: SeriesHash,
-    shard: ShardId,
-    slot: u32,
-    /// First of its float samples; they end where the next row's begin.
-    first: u32,
-    count: u32,
-    defined_in: FileSeq,
 }
 
 /// What [`Write::commit`] stored.
@@ -169,11 +135,11 @@ impl Write {
     /// [defined](Self::define), or it is left out.
     pub fn resolve(&mut self) -> Vec<RowIndex> {
         let now_s = self.engine.now_s();
-        self.sort_rows(|_| true);
+        self.columns.sort(&self.engine.head, |_| true);
         let mut unknown = self.look_up(now_s);
         if self.follow_aliases(&unknown) {
             // They are of other shards now.
-            self.sort_rows(|_| true);
+            self.columns.sort(&self.engine.head, |_| true);
             unknown = self.look_up(now_s);
         }
         self.columns.had_unknown = !unknown.is_empty();
@@ -256,7 +222,7 @@ impl Write {
     ///
     /// Runs to its end even if the caller no longer waits.
     pub async fn commit(mut self) -> Result<Committed, WriteError> {
-        self.drop_unknown();
+        self.columns.drop_unknown(&self.engine.head);
         if self.columns.is_empty() {
             return Ok(Committed::default());
         }
@@ -404,51 +370,6 @@ impl Write {
         }
     }
 
-    /// Leaves out the rows that nobody defined.
-    fn drop_unknown(&mut self) {
-        if !self.columns.had_unknown {
-            return;
-        }
-        let Columns { rows, histograms, exemplars, .. } = &mut self.columns;
-        let known = |at: u32| rows[at as usize].slot != NO_SLOT;
-        histograms.retain(|(at, _)| known(*at));
-        exemplars.retain(|(at, _)| known(*at));
-        self.sort_rows(|row| row.slot != NO_SLOT);
-    }
-
-    /// Sorts the rows that `wanted` names by shard, and so by stripe too.
-    fn sort_rows(&mut self, wanted: impl Fn(&Row) -> bool) {
-        let head = &self.engine.head;
-        let shards = head.shards();
-        let Columns { rows, order, stripes, .. } = &mut self.columns;
-        let mut ends = vec![0u32; shards.count() as usize + 1];
-        for row in rows.iter().filter(|row| wanted(row)) {
-            ends[usize::from(row.shard.0) + 1] += 1;
-        }
-        for shard in 1..ends.len() {
-            ends[shard] += ends[shard - 1];
-        }
-        stripes.clear();
-        let mut last: Option<(usize, Range<usize>)> = None;
-        for (shard, bounds) in shards.iter().zip(ends.windows(2)) {
-            let (start, end) = (bounds[0] as usize, bounds[1] as usize);
-            let stripe = head.stripe_of(shard);
-            match &mut last {
-                _ if start == end => {}
-                Some((of, range)) if *of == stripe => range.end = end,
-                _ => stripes.extend(last.replace((stripe, start..end))),
-            }
-        }
-        stripes.extend(last);
-        order.clear();
-        order.resize(*ends.last().expect("one more than shards") as usize, 0);
-        for (at, row) in (0u32..).zip(rows.iter()).filter(|(_, row)| wanted(row)) {
-            let place = &mut ends[usize::from(row.shard.0)];
-            order[*place as usize] = at;
-            *place += 1;
-        }
-    }
-
     fn stripe_of(&self, row: &Row) -> usize {
         self.engine.head.stripe_of(row.shard)
     }
@@ -468,48 +389,4 @@ impl Drop for Write {
         columns.clear();
         self.engine.return_columns(columns);
     }
-}
-
-impl Row {
-    #[inline]
-    fn pin(&mut self, slot: u32, stripe: &mut Stripe, now_s: u32) {
-        self.slot = slot;
-        self.defined_in = stripe.pin(slot, now_s);
-    }
-
-    #[inline]
-    fn unpin(&mut self, stripe: &mut Stripe) {
-        stripe.unpin(self.slot);
-        self.slot = NO_SLOT;
-    }
-
-    #[inline]
-    fn samples(&self) -> Range<usize> {
-        self.first as usize..(self.first + self.count) as usize
-    }
-}
-
-impl Columns {
-    /// Whether there is nothing to store.
-    fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.metadata.is_empty()
-    }
-
-    fn clear(&mut self) {
-        self.rows.clear();
-        self.order.clear();
-        self.stripes.clear();
-        self.timestamps.clear();
-        self.values.clear();
-        self.starts.clear();
-        self.histograms.clear();
-        self.exemplars.clear();
-        self.metadata.clear();
-        self.newest_ms = 0;
-        self.had_unknown = false;
-    }
-}
-
-fn index(length: usize) -> u32 {
-    u32::try_from(length).expect("a request is bounded far below 2^32 samples")
 }
