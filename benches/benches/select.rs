@@ -8,7 +8,6 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{MatchOp, Matcher, Samples, TenantId, TimeRange};
 use rangekeeper_storage::Store;
-use rangekeeper_storage::db::never;
 
 const SERIES: usize = 10_000;
 const TICKS: u16 = 240;
@@ -16,7 +15,8 @@ const TICKS: u16 = 240;
 /// Selects and reads everything; returns the number of samples.
 fn read(store: &Store, matchers: &[Matcher]) -> usize {
     let tenant = TenantId::default();
-    let selection = store.select(&tenant, matchers, TimeRange::ALL, &never).expect("whole files");
+    let selection =
+        store.select(&tenant, matchers, TimeRange::ALL, ReadLimits::NONE).expect("whole files");
     let (mut decoder, mut samples) = (Decoder::default(), Samples::default());
     (0..selection.len())
         .map(|series| {

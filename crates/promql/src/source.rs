@@ -13,6 +13,9 @@ pub struct Select<'a> {
     pub matchers: &'a [Matcher],
     /// The samples that can matter to the query, both ends included.
     pub range: TimeRange,
+    /// A source refuses to give more series than this before it reads them. It may leave that to
+    /// the evaluator, which counts what it gets.
+    pub max_series: u64,
 }
 
 /// Gives the series of one tenant.

@@ -3,7 +3,7 @@
 use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{Labels, Samples, TenantId};
 use rangekeeper_promql::source::{Select, SeriesSet, Source, SourceError};
-use rangekeeper_storage::{Selection, Store};
+use rangekeeper_storage::{ReadLimits, Selection, Store};
 
 /// The series of one tenant.
 pub(crate) struct StoreSource<'a> {
@@ -15,8 +15,9 @@ pub(crate) struct StoreSource<'a> {
 
 impl Source for StoreSource<'_> {
     fn select(&self, select: &Select<'_>) -> Result<Box<dyn SeriesSet>, SourceError> {
-        let found = self.store.select(self.tenant, select.matchers, select.range, self.stop);
-        match found {
+        let Select { matchers, range, max_series } = *select;
+        let limits = ReadLimits { series: max_series, stop: self.stop };
+        match self.store.select(self.tenant, matchers, range, limits) {
             Ok(selection) => Ok(Box::new(Found(selection))),
             Err(error) => Err(SourceError { class: error.class(), message: error.to_string() }),
         }

@@ -15,7 +15,7 @@ mod store;
 pub use head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 pub use memory::resident_bytes;
 pub use store::{
-    Clock, Committed, Found, HashCollision, HeadOfTenant, Horizon, MetadataRow, RowIndex,
-    Selection, SeriesExemplars, ShardDay, Status, Store, StoreError, StoreOptions, StoreStats,
-    Write, WriteError,
+    Clock, Committed, Found, HashCollision, HeadOfTenant, Horizon, MetadataRow, ReadLimits,
+    RowIndex, Selection, SeriesExemplars, ShardDay, Status, Store, StoreError, StoreOptions,
+    StoreStats, Write, WriteError,
 };

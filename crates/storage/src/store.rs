@@ -31,13 +31,13 @@ use self::engine::Engine;
 pub use self::labels::{Found, MetadataRow, SeriesExemplars};
 use self::maintenance::Maintenance;
 pub use self::options::{Clock, StoreOptions};
-pub use self::read::Selection;
+pub use self::read::{ReadLimits, Selection};
 use self::recovery::ReplayProgress;
 pub use self::retention::Horizon;
 pub use self::seam::ShardDay;
 pub use self::stats::{HeadOfTenant, StoreStats};
 pub use self::write::{Committed, HashCollision, RowIndex, Write};
-use crate::db::{DbError, OpenError, Stop};
+use crate::db::{DbError, OpenError};
 use crate::log::{LogError, RecordTooLarge, SubmitError};
 
 /// A store. Cloning gives another handle to the same one.
@@ -128,6 +128,14 @@ pub enum StoreError {
         /// What is known to be damaged, with the files' names.
         damage: Vec<String>,
     },
+    /// A selector matches more series than the reader wants.
+    #[error("a selector matches {matched} series or more, the limit leaves room for {limit}")]
+    TooManySeries {
+        /// Series counted until then.
+        matched: u64,
+        /// The reader's limit.
+        limit: u64,
+    },
     /// The store is not open now.
     #[error("the store is not open: {0}")]
     NotOpen(String),
@@ -170,6 +178,7 @@ impl StoreError {
             Self::Database(error) => error.class(),
             Self::Log(error) => error.class(),
             Self::NotOpen(_) => ErrorClass::Unavailable,
+            Self::TooManySeries { .. } => ErrorClass::Execution,
             _ => ErrorClass::Internal,
         }
     }
@@ -265,12 +274,12 @@ impl Store {
         tenant: &TenantId,
         matchers: &[Matcher],
         range: TimeRange,
-        stop: Stop<'_>,
+        limits: ReadLimits<'_>,
     ) -> Result<Selection, StoreError> {
         let engine = self.engine()?;
         let tenant = engine.head.tenant(tenant);
         let range = engine.clip(range);
-        Ok(engine.select(&tenant, matchers, range, stop)?)
+        engine.select(&tenant, matchers, range, limits)
     }
 
     /// From when to when samples are taken and kept.

@@ -7,8 +7,7 @@ use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{
     Labels, MatchOp, Matcher, STALE_NAN_BITS, Samples, ShardCount, TenantId, TimeRange,
 };
-use rangekeeper_storage::db::never;
-use rangekeeper_storage::{Clock, Store, StoreOptions};
+use rangekeeper_storage::{Clock, ReadLimits, Store, StoreError, StoreOptions};
 
 const T0: i64 = 1_760_000_000_000;
 
@@ -40,7 +39,8 @@ fn write(store: &Store, samples: &[(u32, i64, f64)]) {
 }
 
 fn read(store: &Store, matcher: Matcher, range: TimeRange) -> Vec<(String, Vec<(i64, u64)>)> {
-    let selection = store.select(&TenantId::default(), &[matcher], range, &never).unwrap();
+    let selection =
+        store.select(&TenantId::default(), &[matcher], range, ReadLimits::NONE).unwrap();
     let (mut decoder, mut samples) = (Decoder::default(), Samples::default());
     (0..selection.len())
         .map(|index| {
@@ -162,4 +162,26 @@ fn a_folder_in_use_is_refused() {
     let error = Store::open(StoreOptions::new(dir.path()), Clock::system()).unwrap_err();
     assert!(error.to_string().contains("in use by another process"), "{error}");
     store.close();
+}
+
+#[test]
+fn a_reader_is_told_of_too_many_series_before_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for batch in stream(50, 2) {
+        write(&store, &batch);
+    }
+    let select = |series| {
+        let limits = ReadLimits { series, ..ReadLimits::NONE };
+        store.select(&TenantId::default(), &[up()], TimeRange::ALL, limits)
+    };
+    for place in ["from the head", "from the database"] {
+        assert_eq!(select(50).unwrap().len(), 50, "{place}");
+        let refused = select(49).err();
+        assert!(
+            matches!(refused, Some(StoreError::TooManySeries { matched: 50, limit: 49 })),
+            "{place}: {refused:?}"
+        );
+        store.checkpoint().unwrap();
+    }
 }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use rangekeeper_chunk::Decoder;
 use rangekeeper_ingest::{Limits, Outcome, Receiver, Written};
 use rangekeeper_model::{ErrorClass, MatchOp, Matcher, Samples, TenantId, TimeRange};
-use rangekeeper_storage::db::never;
-use rangekeeper_storage::{Clock, Store, StoreOptions};
+use rangekeeper_storage::{Clock, ReadLimits, Store, StoreOptions};
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::Version;
 use rangekeeper_wire::encode::{SymbolTable, labels_v1, request_v1, request_v2};
@@ -60,7 +59,7 @@ impl Harness {
     pub fn samples_of(&self, tenant: &str) -> BTreeMap<String, Samples> {
         let any = Matcher::new(MatchOp::Equal, "no such label", "").expect("a matcher");
         let tenant = TenantId::new(tenant).expect("a tenant");
-        let selection = self.store.select(&tenant, &[any], TimeRange::ALL, &never);
+        let selection = self.store.select(&tenant, &[any], TimeRange::ALL, ReadLimits::NONE);
         let selection = selection.expect("the store answers");
         let mut decoder = Decoder::default();
         let read = |at| {

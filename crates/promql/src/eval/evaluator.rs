@@ -153,10 +153,11 @@ impl<'q> Evaluator<'q> {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Box<dyn SeriesSet>, EvalError> {
-        let set = self.source.select(&Select { matchers, range })?;
+        let limit = self.options.max_series;
+        let max_series = limit.saturating_sub(self.series.load(Ordering::Relaxed));
+        let set = self.source.select(&Select { matchers, range, max_series })?;
         let found = set.len() as u64;
         let matched = self.series.fetch_add(found, Ordering::Relaxed) + found;
-        let limit = self.options.max_series;
         if matched > limit {
             return Err(EvalError::TooManySeries { matched, limit });
         }

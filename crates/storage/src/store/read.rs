@@ -12,8 +12,9 @@ use rangekeeper_model::{
     Day, Labels, Matcher, Samples, SeriesId, TimeRange, WINDOWS_A_DAY, Window, WindowInDay,
 };
 
+use super::StoreError;
 use super::engine::Engine;
-use crate::db::{DbError, Stop, Windows};
+use crate::db::{DbError, Stop, Windows, never};
 use crate::head::series::Series;
 use crate::head::stripe::Stripe;
 use crate::head::{Tenant, TenantIndex};
@@ -44,6 +45,15 @@ struct Part {
     arena: u32,
     at: u32,
     len: u32,
+}
+
+/// When a reader has enough.
+#[derive(Clone, Copy)]
+pub struct ReadLimits<'a> {
+    /// Series beyond which nothing is read and the reader is told so.
+    pub series: u64,
+    /// Asked now and then whether to stop.
+    pub stop: Stop<'a>,
 }
 
 /// A series that matches, on one day.
@@ -83,6 +93,21 @@ impl Selection {
     }
 }
 
+impl ReadLimits<'static> {
+    /// Everything is wanted.
+    pub const NONE: Self = Self { series: u64::MAX, stop: &never };
+}
+
+impl ReadLimits<'_> {
+    fn check(&self, matched: u64) -> Result<(), StoreError> {
+        let limit = self.series;
+        if matched > limit {
+            return Err(StoreError::TooManySeries { matched, limit });
+        }
+        Ok(())
+    }
+}
+
 impl Engine {
     /// The series of `tenant` that match, with their chunks in `range`.
     pub(super) fn select(
@@ -90,10 +115,12 @@ impl Engine {
         tenant: &Tenant,
         matchers: &[Matcher],
         range: TimeRange,
-        stop: Stop<'_>,
-    ) -> Result<Selection, DbError> {
-        let candidates = self.candidates(tenant, matchers, range, stop)?;
+        limits: ReadLimits<'_>,
+    ) -> Result<Selection, StoreError> {
+        let stop = limits.stop;
+        let candidates = self.candidates(tenant, matchers, range, limits)?;
         let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.0 == b.0).collect();
+        limits.check(series.len() as u64)?;
         let windows = (Window::of(range.from_ms), Window::of(range.to_ms));
         let threads = if series.len() < PARALLEL_SERIES { 1 } else { 2 };
         let share = series.len().div_ceil(threads).max(1);
@@ -125,8 +152,9 @@ impl Engine {
         matchers: &[Matcher],
         range: TimeRange,
         stop: Stop<'_>,
-    ) -> Result<Vec<Labels>, DbError> {
-        let candidates = self.candidates(tenant, matchers, range, stop)?;
+    ) -> Result<Vec<Labels>, StoreError> {
+        let limits = ReadLimits { series: u64::MAX, stop };
+        let candidates = self.candidates(tenant, matchers, range, limits)?;
         let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.0 == b.0).collect();
         let mut labels = self.head_labels(&series);
         self.database_labels(&series, &mut labels, stop)?;
@@ -172,13 +200,14 @@ impl Engine {
         tenant: &Tenant,
         matchers: &[Matcher],
         range: TimeRange,
-        stop: Stop<'_>,
-    ) -> Result<Vec<Candidate>, DbError> {
+        limits: ReadLimits<'_>,
+    ) -> Result<Vec<Candidate>, StoreError> {
         let new = self.unregistered_labels(tenant.index, matchers, range);
         let mut candidates: Vec<Candidate> =
             new.into_iter().map(|(id, day, _)| (id, day)).collect();
         for day in self.days(range) {
-            let numbers = self.db.find(&tenant.id, day, matchers, stop)?;
+            let numbers = self.db.find(&tenant.id, day, matchers, limits.stop)?;
+            limits.check(numbers.len())?;
             candidates.extend(self.db.ids(day, &numbers)?.into_iter().map(|id| (id, day)));
         }
         candidates.sort_unstable();

@@ -12,7 +12,7 @@ use rangekeeper_model::{Labels, Matcher, Samples, ShardCount, TenantId, TimeRang
 use rangekeeper_storage::db::never;
 use rangekeeper_storage::oracle::{Batch, Oracle, OracleExemplar};
 use rangekeeper_storage::{
-    Clock, FamilyKey, MetadataRow, Store, StoreError, StoreOptions, WriteError,
+    Clock, FamilyKey, MetadataRow, ReadLimits, Store, StoreError, StoreOptions, WriteError,
 };
 
 /// A sample: time, start timestamp, and what it is, as bytes.
@@ -117,7 +117,8 @@ impl Keeper for Store {
         selectors: &[Vec<Matcher>],
         range: TimeRange,
     ) -> BTreeSet<Labels> {
-        let found = Store::series(self, tenant, selectors, range, usize::MAX, &never).unwrap();
+        let found =
+            Store::series(self, tenant, selectors, range, usize::MAX, ReadLimits::NONE).unwrap();
         assert!(!found.truncated && found.items.is_sorted());
         found.items.into_iter().collect()
     }
@@ -214,7 +215,7 @@ pub fn try_select(
     matchers: &[Matcher],
     range: TimeRange,
 ) -> Result<Rows, StoreError> {
-    let selection = store.select(tenant, matchers, range, &never)?;
+    let selection = store.select(tenant, matchers, range, ReadLimits::NONE)?;
     let (mut decoder, mut samples) = (Decoder::default(), Samples::default());
     let mut rows = Rows::new();
     for index in 0..selection.len() {
