@@ -7,7 +7,7 @@ mod store;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{MatchOp, Matcher, Samples, TenantId, TimeRange};
-use rangekeeper_storage::Store;
+use rangekeeper_storage::{ReadLimits, Store};
 
 const SERIES: usize = 10_000;
 const TICKS: u16 = 240;

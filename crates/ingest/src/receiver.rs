@@ -185,8 +185,9 @@ impl Shared {
         let mut request = Request::new(write, &self.limits, &self.statements, horizon);
         match version {
             Version::V1 => {
-                for entry in v1::entries(body) {
-                    match entry? {
+                let mut entries = v1::entries(body);
+                while let Some(entry) = entries.try_next()? {
+                    match entry {
                         v1::Entry::Series(series) => request.series_v1(series)?,
                         v1::Entry::Metadata(metadata) => request.family(&metadata),
                     }

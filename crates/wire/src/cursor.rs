@@ -154,7 +154,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a length and goes past the bytes that it announces; returns where they begin.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "else results go through memory, in pieces")]
+    #[inline(always)]
     pub(crate) fn skip_bytes(&mut self) -> Result<usize, DecodeError> {
         let before = *self;
         let length = self.varint()?;
@@ -186,7 +187,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// The message in a length-delimited field.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "else results go through memory, in pieces")]
+    #[inline(always)]
     pub(crate) fn message(&mut self) -> Result<Cursor<'a>, DecodeError> {
         let start = self.skip_bytes()?;
         Ok(Cursor::within(self.bytes, start, self.at))

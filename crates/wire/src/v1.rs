@@ -52,8 +52,11 @@ pub enum Entry<'a> {
 }
 
 impl<'a> Entries<'a> {
-    #[inline]
-    fn try_next(&mut self) -> Result<Option<Entry<'a>>, DecodeError> {
+    /// The next entry, or none at the end. What the iterator gives, without the moves of an item in
+    /// an option of a result; after an error the walk is over.
+    #[expect(clippy::inline_always, reason = "else results go through memory, in pieces")]
+    #[inline(always)]
+    pub fn try_next(&mut self) -> Result<Option<Entry<'a>>, DecodeError> {
         while !self.request.is_done() {
             match self.request.key()? {
                 TIMESERIES => {
@@ -96,6 +99,7 @@ pub struct Series<'a> {
 
 /// What comes after the labels at a series' start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)] // A whole word: what is written in one piece is read in one.
 enum Rest {
     /// Samples, and fields unknown.
     Samples,
@@ -106,7 +110,8 @@ enum Rest {
 }
 
 impl<'a> Series<'a> {
-    #[inline]
+    #[expect(clippy::inline_always, reason = "else results go through memory, in pieces")]
+    #[inline(always)]
     fn walk(message: Cursor<'a>) -> Result<Self, DecodeError> {
         match Self::walk_usual(message) {
             Some(series) => Ok(series),

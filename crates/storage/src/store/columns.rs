@@ -15,9 +15,11 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     pub(super) rows: Vec<Row>,
-    /// Rows in the order of their shards, after [`Write::resolve`].
+    /// Rows in the order of their shards, once they are sorted.
     pub(super) order: Vec<u32>,
-    /// The stripes that the rows fall into, with their ranges of `order`.
+    /// What is to be stored, in the order of shards, once that is settled.
+    pub(super) known: Vec<Known>,
+    /// The stripes that the rows fall into, with their ranges of `order` and `known`.
     pub(super) stripes: Vec<(usize, Range<usize>)>,
     pub(super) timestamps: Vec<i64>,
     pub(super) values: Vec<f64>,
@@ -42,36 +44,52 @@ pub(super) struct Row {
     pub(super) defined_in: FileSeq,
 }
 
-impl Row {
-    #[inline]
-    pub(super) fn pin(&mut self, slot: u32, stripe: &mut Stripe, now_s: u32) {
-        self.slot = slot;
-        self.defined_in = stripe.pin(slot, now_s);
-    }
+/// A row whose series is known, as the passes after resolving need it: they go through these one
+/// after the other, not through the rows in the order of shards.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) slot: u32,
+    first: u32,
+    pub(super) count: u32,
+    pub(super) defined_in: FileSeq,
+    pub(super) shard: ShardId,
+}
 
-    #[inline]
-    pub(super) fn unpin(&mut self, stripe: &mut Stripe) {
-        stripe.unpin(self.slot);
-        self.slot = NO_SLOT;
-    }
-
+impl Known {
     #[inline]
     pub(super) fn samples(&self) -> Range<usize> {
         self.first as usize..(self.first + self.count) as usize
     }
 }
 
+impl Row {
+    #[inline]
+    pub(super) fn pin(&mut self, slot: u32, stripe: &mut Stripe, now_s: u32) {
+        self.slot = slot;
+        self.defined_in = stripe.pin(slot, now_s);
+    }
+}
+
 impl Columns {
     /// Whether there is nothing to store.
     pub(super) fn is_empty(&self) -> bool {
-        self.order.is_empty() && self.metadata.is_empty()
+        self.known.is_empty() && self.metadata.is_empty()
     }
 
-    /// Leaves out the rows that nobody defined.
-    pub(super) fn drop_unknown(&mut self, head: &Head) {
-        if !self.had_unknown {
-            return;
+    /// Settles what is to be stored: all rows but those that nobody defined.
+    pub(super) fn settle(&mut self, head: &Head) {
+        if self.had_unknown {
+            self.drop_unknown(head);
         }
+        let Self { rows, order, known, .. } = self;
+        known.clear();
+        known.extend(order.iter().map(|&at| {
+            let Row { shard, slot, first, count, defined_in, .. } = rows[at as usize];
+            Known { slot, first, count, defined_in, shard }
+        }));
+    }
+
+    fn drop_unknown(&mut self, head: &Head) {
         let Self { rows, histograms, exemplars, .. } = self;
         let known = |at: u32| rows[at as usize].slot != NO_SLOT;
         histograms.retain(|(at, _)| known(*at));
@@ -114,6 +132,7 @@ impl Columns {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.order.clear();
+        self.known.clear();
         self.stripes.clear();
         self.timestamps.clear();
         self.values.clear();

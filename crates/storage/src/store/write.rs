@@ -9,10 +9,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rangekeeper_model::{HistogramSample, Labels, SeriesHash};
+use rangekeeper_model::{HistogramSample, Labels, SeriesHash, ShardId};
 
 use super::WriteError;
-use super::columns::{Columns, NO_SLOT, Row, index};
+use super::columns::{Columns, Known, NO_SLOT, Row, index};
 use super::engine::Engine;
 use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 use crate::log::{self, FileSeq, Flight, FloatSample, RecordEncoder, SeriesRef, SubmitError};
@@ -222,7 +222,7 @@ impl Write {
     ///
     /// Runs to its end even if the caller no longer waits.
     pub async fn commit(mut self) -> Result<Committed, WriteError> {
-        self.columns.drop_unknown(&self.engine.head);
+        self.columns.settle(&self.engine.head);
         if self.columns.is_empty() {
             return Ok(Committed::default());
         }
@@ -266,10 +266,10 @@ impl Write {
     }
 
     fn encode_samples(&self, encoder: &mut RecordEncoder) {
-        let Columns { rows, order, timestamps, values, starts, .. } = &self.columns;
-        for row in order.iter().map(|&at| &rows[at as usize]) {
-            let (shard, reference) = (row.shard, self.reference(row));
-            for at in row.samples() {
+        let Columns { known, timestamps, values, starts, .. } = &self.columns;
+        for known in known {
+            let (shard, reference) = (known.shard, self.reference(known.shard, known.slot));
+            for at in known.samples() {
                 let start_ms = starts.get(at).copied().unwrap_or(0);
                 let (timestamp_ms, value) = (timestamps[at], values[at]);
                 encoder.float(shard, &FloatSample { reference, timestamp_ms, start_ms, value });
@@ -277,17 +277,16 @@ impl Write {
         }
     }
 
-    /// Defines the series that `file` does not define yet; returns their rows.
-    fn encode_definitions(&self, encoder: &mut RecordEncoder, file: FileSeq) -> Vec<u32> {
-        let Columns { rows, order, .. } = &self.columns;
-        let undefined = order.iter().copied().filter(|&at| rows[at as usize].defined_in != file);
-        let undefined: Vec<u32> = undefined.collect();
+    /// Defines the series that `file` does not define yet; returns them.
+    fn encode_definitions(&self, encoder: &mut RecordEncoder, file: FileSeq) -> Vec<&Known> {
+        let known = self.columns.known.iter();
+        let undefined: Vec<_> = known.filter(|known| known.defined_in != file).collect();
         let floor = self.engine.db.floor();
-        for row in undefined.iter().map(|&at| &rows[at as usize]) {
-            let stripe = self.engine.head.stripe(self.stripe_of(row));
-            let series = stripe.series(row.slot);
+        for Known { shard, slot, .. } in &undefined {
+            let stripe = self.engine.head.stripe(self.engine.head.stripe_of(*shard));
+            let series = stripe.series(*slot);
             let labels = (!series.labels_are_durable(floor)).then(|| series.labels.as_bytes());
-            encoder.define(self.reference(row), series.id, &self.tenant.id, labels);
+            encoder.define(self.reference(*shard, *slot), series.id, &self.tenant.id, labels);
         }
         undefined
     }
@@ -296,12 +295,12 @@ impl Write {
         let columns = &self.columns;
         for (at, sample) in &columns.histograms {
             let row = &columns.rows[*at as usize];
-            encoder.histogram(row.shard, self.reference(row), sample);
+            encoder.histogram(row.shard, self.reference(row.shard, row.slot), sample);
         }
         for (at, exemplar) in &columns.exemplars {
             let row = &columns.rows[*at as usize];
             let encoded = log::Exemplar {
-                reference: self.reference(row),
+                reference: self.reference(row.shard, row.slot),
                 timestamp_ms: exemplar.timestamp_ms,
                 value: exemplar.value,
                 labels: exemplar.labels.as_bytes(),
@@ -322,9 +321,10 @@ impl Write {
 
     /// The series that `defined` names have their definitions in `file` now. Only after the record
     /// has its position: a record without a definition must lie behind the one that has it.
-    fn mark_defined(&self, defined: &[u32], file: FileSeq) {
-        for row in defined.iter().map(|&at| &self.columns.rows[at as usize]) {
-            self.engine.head.stripe(self.stripe_of(row)).defined(row.slot, file);
+    fn mark_defined(&self, defined: &[&Known], file: FileSeq) {
+        let head = &self.engine.head;
+        for known in defined {
+            head.stripe(head.stripe_of(known.shard)).defined(known.slot, file);
         }
     }
 
@@ -332,17 +332,18 @@ impl Write {
         let now_s = self.engine.now_s();
         let mut committed = Committed::default();
         self.append_rest(&mut committed, now_s);
-        let Columns { rows, order, stripes, timestamps, values, starts, .. } = &mut self.columns;
+        // From here on each series is let go as soon as it has its samples.
+        self.columns.rows.clear();
+        let Columns { known, stripes, timestamps, values, starts, .. } = &self.columns;
         for (stripe, range) in stripes {
             let mut stripe = self.engine.head.stripe(*stripe);
-            for &at in &order[range.clone()] {
-                let row = &mut rows[at as usize];
-                for at in row.samples() {
+            for known in &known[range.clone()] {
+                for at in known.samples() {
                     let start_ms = starts.get(at).copied().unwrap_or(0);
-                    stripe.append(row.slot, (timestamps[at], start_ms, values[at]), now_s);
+                    stripe.append(known.slot, (timestamps[at], start_ms, values[at]), now_s);
                 }
-                committed.samples += u64::from(row.count);
-                row.unpin(&mut stripe);
+                committed.samples += u64::from(known.count);
+                stripe.unpin(known.slot);
             }
         }
         self.engine.saw(self.columns.newest_ms);
@@ -374,8 +375,8 @@ impl Write {
         self.engine.head.stripe_of(row.shard)
     }
 
-    fn reference(&self, row: &Row) -> SeriesRef {
-        self.engine.head.reference(self.stripe_of(row), row.slot)
+    fn reference(&self, shard: ShardId, slot: u32) -> SeriesRef {
+        self.engine.head.reference(self.engine.head.stripe_of(shard), slot)
     }
 }
 
@@ -383,8 +384,8 @@ impl Write {
 impl Drop for Write {
     fn drop(&mut self) {
         let mut columns = std::mem::take(&mut self.columns);
-        for row in columns.rows.iter_mut().filter(|row| row.slot != NO_SLOT) {
-            row.unpin(&mut self.engine.head.stripe(self.stripe_of(row)));
+        for row in columns.rows.iter().filter(|row| row.slot != NO_SLOT) {
+            self.engine.head.stripe(self.stripe_of(row)).unpin(row.slot);
         }
         columns.clear();
         self.engine.return_columns(columns);
