@@ -117,8 +117,7 @@ impl Keeper for Store {
         selectors: &[Vec<Matcher>],
         range: TimeRange,
     ) -> BTreeSet<Labels> {
-        let found =
-            Store::series(self, tenant, selectors, range, usize::MAX, ReadLimits::NONE).unwrap();
+        let found = Store::series(self, tenant, selectors, range, usize::MAX, &never).unwrap();
         assert!(!found.truncated && found.items.is_sorted());
         found.items.into_iter().collect()
     }
