@@ -1,9 +1,9 @@
 //! A stripe: a contiguous group of shards whose series share one lock and one checkpoint.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 use rangekeeper_chunk as chunk;
 use rangekeeper_model::{Day, HistogramSample, SeriesHash, SeriesId, Window};
 
@@ -21,9 +21,9 @@ pub(crate) struct Stripe {
     slots: Vec<Option<Series>>,
     /// One for each slot.
     places: Vec<Place>,
-    /// Slots that are free, with the log file that may still name their last series by the slot's
+    /// Slots that are free, each after the last log file that names its last series by the slot's
     /// reference.
-    vacant: VecDeque<(FileSeq, u32)>,
+    vacant: BTreeSet<(FileSeq, u32)>,
     loose: Loose,
     /// What the checkpoint under way has taken out; readers look here too.
     /// With it goes the log position that it is good for.
@@ -139,9 +139,9 @@ impl Stripe {
     /// log file that is written now (`log_file`) can mean its last series.
     pub(crate) fn insert(&mut self, hash: SeriesHash, series: Series, log_file: FileSeq) -> u32 {
         let place = Place { hash, defined_in: FileSeq::default(), pins: 0, touched_s: 0 };
-        let reusable = self.vacant.front().is_some_and(|(file, _)| *file < log_file);
+        let reusable = self.vacant.first().is_some_and(|(file, _)| *file < log_file);
         let slot = if reusable {
-            let (_, slot) = self.vacant.pop_front().expect("looked at just above");
+            let (_, slot) = self.vacant.pop_first().expect("looked at just above");
             self.slots[slot as usize] = Some(series);
             self.places[slot as usize] = place;
             slot
@@ -328,12 +328,12 @@ impl Stripe {
             let entry = self.table.find_entry(low_bits(place.hash), |&at| at == slot);
             entry.expect("every series in a slot is in the table").remove();
             self.slots[slot as usize] = None;
+            self.vacant.insert((place.defined_in, slot));
             self.places[slot as usize].pins = VACANT;
-            self.vacant.push_back((log_file, slot));
             evicted += 1;
         }
         self.live_series -= evicted;
-        self.shrink();
+        self.shrink(log_file);
         evicted
     }
 
@@ -393,17 +393,99 @@ impl Stripe {
         self.unregistered.range((slot, Day(0))..=(slot, Day(u32::MAX))).next().is_some()
     }
 
-    /// Gives the table's memory back after many series went. The slots stay, for the next series.
-    fn shrink(&mut self) {
+    /// Gives memory back after many series went: of the slots those at the end that are free for the
+    /// next series anyway, and what the table needs no longer.
+    fn shrink(&mut self, log_file: FileSeq) {
+        if self.vacant.len() * 2 > self.slots.len() {
+            self.shrink_slots(log_file);
+        }
         if self.table.len() * 4 >= self.table.capacity() {
             return;
         }
         let places = &self.places;
         self.table.shrink_to(self.table.len(), |&slot| low_bits(places[slot as usize].hash));
     }
+
+    fn shrink_slots(&mut self, log_file: FileSeq) {
+        let is_free: HashSet<u32> = self
+            .vacant
+            .iter()
+            .take_while(|(file, _)| *file < log_file)
+            .map(|(_, slot)| *slot)
+            .collect();
+        let in_use = |slot: &u32| !is_free.contains(slot);
+        let slots = u32::try_from(self.slots.len()).expect("slots are counted in u32");
+        let left = (0..slots).rev().find(in_use).map_or(0, |last| last + 1);
+        if left < slots {
+            self.vacant.retain(|(_, slot)| *slot < left);
+            self.slots.truncate(left as usize);
+            self.places.truncate(left as usize);
+        }
+        if self.slots.len() * 2 < self.slots.capacity() {
+            self.slots.shrink_to_fit();
+            self.places.shrink_to_fit();
+        }
+    }
 }
 
 #[inline]
 fn low_bits(hash: SeriesHash) -> u64 {
     u64::try_from(hash.0 & u128::from(u64::MAX)).expect("sixty-four bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use rangekeeper_model::Labels;
+
+    use super::*;
+    use crate::head::TenantIndex;
+
+    fn hash(number: u32) -> SeriesHash {
+        SeriesHash(u128::from(number) * 0x9e37_79b9_7f4a_7c15 + 1)
+    }
+
+    fn insert(stripe: &mut Stripe, number: u32, log_file: u64) -> u32 {
+        let name = format!("m{number}");
+        let labels = Labels::from_pairs([("__name__", name.as_str())]).unwrap();
+        let mut id = SeriesId([0; SeriesId::BYTES]);
+        id.0[12..].copy_from_slice(&number.to_be_bytes());
+        let series = Series::new(id, labels, TenantIndex(0));
+        let slot = stripe.insert(hash(number), series, FileSeq(log_file));
+        stripe.defined(slot, FileSeq(log_file));
+        slot
+    }
+
+    #[test]
+    fn a_slot_is_used_again_when_no_record_can_mean_its_last_series() {
+        let mut stripe = Stripe::default();
+        for number in 0..100 {
+            assert_eq!(insert(&mut stripe, number, 1), number);
+        }
+        assert_eq!(stripe.evict(1, FileSeq(1)), 100);
+        assert_eq!(insert(&mut stripe, 100, 1), 100, "the file is still written");
+        assert_eq!(insert(&mut stripe, 101, 2), 0);
+        assert_eq!(insert(&mut stripe, 102, 2), 1);
+    }
+
+    #[test]
+    fn ended_series_are_found_no_more_and_their_slots_are_given_back() {
+        let mut stripe = Stripe::default();
+        for number in 0..1000 {
+            insert(&mut stripe, number, 1);
+        }
+        stripe.pin(10, 0);
+        assert_eq!((stripe.evict(1, FileSeq(1)), stripe.len()), (999, 1));
+        assert_eq!(stripe.find_near(hash(5), 5), None);
+        assert_eq!(stripe.slots.len(), 1000, "the file may name them");
+        stripe.evict(1, FileSeq(2));
+        assert_eq!((stripe.slots.len(), stripe.places.len()), (11, 11));
+        assert!(stripe.slots.capacity() < 100);
+        assert_eq!(stripe.find_near(hash(10), 7), Some(10));
+        let slots: BTreeSet<u32> = (0..20).map(|n| insert(&mut stripe, 2000 + n, 2)).collect();
+        assert_eq!(slots, (0..21).filter(|slot| *slot != 10).collect());
+        for number in 2000..2020 {
+            let slot = stripe.find(hash(number)).unwrap();
+            assert_eq!(stripe.series(slot).labels.metric_name(), Some(&*format!("m{number}")));
+        }
+    }
 }

@@ -14,7 +14,7 @@ impl Engine {
         // The file that is written now is closed, so that it can go too.
         self.log().rotate()?.wait()?;
         self.checkpoint_all()?;
-        self.evict_flushed();
+        self.evict_idle();
         self.db.seal_all_now(&|| self.is_stopping())?;
         self.finish_round()?;
         Ok(())
@@ -49,14 +49,5 @@ impl Engine {
             dir.sync_all().map_err(failed("sync", path))?;
         }
         Ok(())
-    }
-
-    /// Forgets the series that hold nothing, whenever they were last written: the next sample
-    /// brings them back.
-    fn evict_flushed(&self) {
-        let log_file = self.log().current_file();
-        for stripe in 0..self.head.stripe_count() {
-            self.head.stripe(stripe).evict(self.idle_before_s(), log_file);
-        }
     }
 }

@@ -50,6 +50,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Forgets the series that are idle and hold nothing: the next sample brings them back. A
+    /// checkpoint does so too, but a stripe to which nobody writes any more has none.
+    pub(super) fn evict_idle(&self) {
+        let log_file = self.log().current_file();
+        for stripe in 0..self.head.stripe_count() {
+            let evicted = self.head.stripe(stripe).evict(self.idle_before_s(), log_file);
+            self.counters.series_evicted.fetch_add(evicted as u64, Ordering::Relaxed);
+        }
+    }
+
     fn write_checkpoint(&self, stripe: usize, taken: &Taken) -> Result<(), DbError> {
         let (first, last) = self.head.shards_of(stripe);
         let _shared = self.db.shard_guards(first, last);
@@ -170,6 +180,15 @@ impl Engine {
             self.checkpoints[stripe].store(watermark, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Whether everything is in the database.
+    pub(super) fn is_empty(&self) -> bool {
+        let is_empty = |stripe| {
+            let locked = self.head.stripe(stripe);
+            locked.fill().is_empty() && !locked.is_flushing()
+        };
+        (0..self.head.stripe_count()).all(is_empty)
     }
 
     /// Checkpoints every stripe.
