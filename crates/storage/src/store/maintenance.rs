@@ -172,12 +172,12 @@ impl Shared {
         }
         let round = due.round.is_over(now, ROUND_EVERY);
         if round {
-            engine.evict_idle();
             if engine.is_empty() {
                 // The file that is written now may go like the others, and with it the last names
                 // of series that ended.
                 engine.log().rotate()?.wait()?;
             }
+            engine.evict_idle();
             engine.checkpoint_idle()?;
         }
         if round || !stripes.is_empty() {
