@@ -393,8 +393,8 @@ impl Stripe {
         self.unregistered.range((slot, Day(0))..=(slot, Day(u32::MAX))).next().is_some()
     }
 
-    /// Gives memory back after many series went: of the slots those at the end that are free for the
-    /// next series anyway, and what the table needs no longer.
+    /// Gives memory back after many series went: of the slots those at the end that are free for
+    /// the next series anyway, and what the table needs no longer.
     fn shrink(&mut self, log_file: FileSeq) {
         if self.vacant.len() * 2 > self.slots.len() {
             self.shrink_slots(log_file);
