@@ -118,7 +118,7 @@ impl Db {
             let found = pairs.remove(&number).and_then(|of| of.labels_of(self, id));
             let found = match found {
                 Some(found) => Some(found),
-                None => self.labels_elsewhere(day, id)?,
+                None => self.find_labels(id)?,
             };
             rows.extend(found.map(|(tenant, labels)| {
                 let labels = labels.as_bytes().to_vec();
@@ -151,19 +151,6 @@ impl Db {
         }
         iterator.status().map_err(|e| self.read_failed(OPERATION, Some(day), e))?;
         Ok(found)
-    }
-
-    fn labels_elsewhere(
-        &self,
-        day: Day,
-        id: SeriesId,
-    ) -> Result<Option<(TenantId, Labels)>, DbError> {
-        for other in self.days().into_iter().filter(|other| *other != day) {
-            if let Some(found) = self.labels(other, id)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
     }
 
     fn write_index(&self, day: Day, rows: &[Row], next: u32) -> Result<(), DbError> {

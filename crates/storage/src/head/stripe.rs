@@ -271,6 +271,11 @@ impl Stripe {
         }
     }
 
+    /// Whether nothing waits and nothing is on its way.
+    pub(crate) fn is_in_database(&self) -> bool {
+        self.fill().is_empty() && !self.is_flushing()
+    }
+
     /// Whether a checkpoint is under way or has failed.
     pub(crate) fn is_flushing(&self) -> bool {
         self.flushing.is_some()

@@ -164,7 +164,7 @@ impl Engine {
         for stripe in 0..self.head.stripe_count() {
             let locked = self.head.stripe(stripe);
             let watermark = self.log().watermark().0;
-            if locked.fill().is_empty() && !locked.is_flushing() {
+            if locked.is_in_database() {
                 let stored = self.checkpoints[stripe].load(Ordering::Acquire);
                 if stored < watermark {
                     batch.checkpoint(stripe_number(stripe), watermark);
@@ -183,12 +183,8 @@ impl Engine {
     }
 
     /// Whether everything is in the database.
-    pub(super) fn is_empty(&self) -> bool {
-        let is_empty = |stripe| {
-            let locked = self.head.stripe(stripe);
-            locked.fill().is_empty() && !locked.is_flushing()
-        };
-        (0..self.head.stripe_count()).all(is_empty)
+    pub(super) fn is_in_database(&self) -> bool {
+        (0..self.head.stripe_count()).all(|stripe| self.head.stripe(stripe).is_in_database())
     }
 
     /// Checkpoints every stripe.
@@ -251,7 +247,7 @@ impl Engine {
 
 impl Fill {
     /// Whether a checkpoint would have nothing to write.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.open_samples + self.loose_samples + self.exemplars == 0
     }
 }

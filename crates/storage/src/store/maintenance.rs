@@ -172,7 +172,7 @@ impl Shared {
         }
         let round = due.round.is_over(now, ROUND_EVERY);
         if round {
-            if engine.is_empty() {
+            if engine.is_in_database() {
                 // The file that is written now may go like the others, and with it the last names
                 // of series that ended.
                 engine.log().rotate()?.wait()?;
