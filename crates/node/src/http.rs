@@ -186,9 +186,9 @@ async fn act(
     observed: &Observed,
     request: Request,
 ) -> Response {
-    match route.action {
+    match &route.action {
         Action::Write => write::receive(surface, observed, request).await,
-        Action::Read(question) => read::answer(surface, observed, question, request).await,
+        Action::Read(question) => read::answer(surface, observed, question.clone(), request).await,
         Action::BuildInfo => operate::build_info(),
         Action::Rules => operate::no_rules(),
         Action::Alerts => operate::no_alerts(),

@@ -17,8 +17,8 @@ use rangekeeper_storage::{Clock, Status, Store, StoreError, StoreOptions};
 
 use crate::config::{Config, Durability};
 use crate::services::{
-    Answering, Failure, Opened, Opening, Operations, Question, ReadPath, ReadRequest, Services,
-    WriteOutcome, WritePath, WriteRequest, Written,
+    Answering, Failure, Opened, Opening, Operations, ReadPath, ReadRequest, Services, WriteOutcome,
+    WritePath, WriteRequest, Written,
 };
 
 /// Between two looks at how far the replay is.
@@ -152,23 +152,9 @@ impl ReadPath for Reads {
         Box::pin(async move {
             let ReadRequest { tenant, question, parameters } = request;
             let parameters = parameters.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-            let answer = self.0.answer(tenant, asked(question), parameters).await;
+            let answer = self.0.answer(tenant, question, parameters).await;
             answer.map(Bytes::from).map_err(|e| Failure::new(e.class(), e.to_string()))
         })
-    }
-}
-
-fn asked(question: Question) -> rangekeeper_query::Question {
-    match question {
-        Question::Query => rangekeeper_query::Question::Query,
-        Question::QueryRange => rangekeeper_query::Question::QueryRange,
-        Question::QueryExemplars => rangekeeper_query::Question::QueryExemplars,
-        Question::FormatQuery => rangekeeper_query::Question::FormatQuery,
-        Question::Series => rangekeeper_query::Question::Series,
-        Question::Labels => rangekeeper_query::Question::Labels,
-        Question::LabelValues { name } => rangekeeper_query::Question::LabelValues(name),
-        Question::Metadata => rangekeeper_query::Question::Metadata,
-        Question::Tsdb => rangekeeper_query::Question::Tsdb,
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rangekeeper_model::{ErrorClass, TenantId};
+use rangekeeper_query::Question;
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::Version;
 
@@ -75,33 +76,6 @@ pub trait WritePath: Send + Sync {
 
     /// Stores a write. The outcome comes when it is as durable as the configuration asks.
     fn receive(&self, request: WriteRequest) -> Answering<'_, WriteOutcome>;
-}
-
-/// The questions of the Prometheus HTTP API that need the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// `/api/v1/query`
-    Query,
-    /// `/api/v1/query_range`
-    QueryRange,
-    /// `/api/v1/query_exemplars`
-    QueryExemplars,
-    /// `/api/v1/format_query`
-    FormatQuery,
-    /// `/api/v1/series`
-    Series,
-    /// `/api/v1/labels`
-    Labels,
-    /// `/api/v1/label/{name}/values`
-    LabelValues {
-        /// The name as it stands in the path, after percent-decoding: `U__` escapes are still in
-        /// it.
-        name: String,
-    },
-    /// `/api/v1/metadata`
-    Metadata,
-    /// `/api/v1/status/tsdb`
-    Tsdb,
 }
 
 /// A request to read.

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use axum::routing::MethodFilter;
+use rangekeeper_query::Question;
 
 use super::PREFIX;
 
@@ -27,10 +28,11 @@ pub(super) enum Methods {
 }
 
 /// What a path does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Write,
-    Read(Asks),
+    /// Asks this; a name that stands in the path is put in when it is asked.
+    Read(Question),
     BuildInfo,
     Rules,
     Alerts,
@@ -42,20 +44,6 @@ pub(super) enum Action {
     ConfirmClock,
 }
 
-/// Which question a path asks of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asks {
-    Query,
-    QueryRange,
-    QueryExemplars,
-    FormatQuery,
-    Series,
-    Labels,
-    LabelValues,
-    Metadata,
-    Tsdb,
-}
-
 const fn route(path: &'static str, methods: Methods, action: Action) -> Route {
     Route { path, methods, action }
 }
@@ -65,15 +53,19 @@ pub(super) const ROUTES: &[Route] = &[
     route("/api/v1/write", Methods::Post, Action::Write),
     route("/api/v1/push", Methods::Post, Action::Write),
     route("/api/v1/receive", Methods::Post, Action::Write),
-    route("/api/v1/query", Methods::GetAndPost, Action::Read(Asks::Query)),
-    route("/api/v1/query_range", Methods::GetAndPost, Action::Read(Asks::QueryRange)),
-    route("/api/v1/query_exemplars", Methods::GetAndPost, Action::Read(Asks::QueryExemplars)),
-    route("/api/v1/format_query", Methods::GetAndPost, Action::Read(Asks::FormatQuery)),
-    route("/api/v1/series", Methods::GetAndPost, Action::Read(Asks::Series)),
-    route("/api/v1/labels", Methods::GetAndPost, Action::Read(Asks::Labels)),
-    route("/api/v1/label/{name}/values", Methods::Get, Action::Read(Asks::LabelValues)),
-    route("/api/v1/metadata", Methods::Get, Action::Read(Asks::Metadata)),
-    route("/api/v1/status/tsdb", Methods::Get, Action::Read(Asks::Tsdb)),
+    route("/api/v1/query", Methods::GetAndPost, Action::Read(Question::Query)),
+    route("/api/v1/query_range", Methods::GetAndPost, Action::Read(Question::QueryRange)),
+    route("/api/v1/query_exemplars", Methods::GetAndPost, Action::Read(Question::QueryExemplars)),
+    route("/api/v1/format_query", Methods::GetAndPost, Action::Read(Question::FormatQuery)),
+    route("/api/v1/series", Methods::GetAndPost, Action::Read(Question::Series)),
+    route("/api/v1/labels", Methods::GetAndPost, Action::Read(Question::Labels)),
+    route(
+        "/api/v1/label/{name}/values",
+        Methods::Get,
+        Action::Read(Question::LabelValues(String::new())),
+    ),
+    route("/api/v1/metadata", Methods::Get, Action::Read(Question::Metadata)),
+    route("/api/v1/status/tsdb", Methods::Get, Action::Read(Question::Tsdb)),
     route("/api/v1/status/buildinfo", Methods::Get, Action::BuildInfo),
     route("/api/v1/rules", Methods::Get, Action::Rules),
     route("/api/v1/alerts", Methods::Get, Action::Alerts),

@@ -1,7 +1,8 @@
 //! Reads and everything else that is asked with GET or a form.
 
 use rangekeeper_model::ErrorClass;
-use rangekeeper_node::services::{Failure, Question, ReadRequest};
+use rangekeeper_node::services::{Failure, ReadRequest};
+use rangekeeper_query::Question;
 
 use crate::harness::Harness;
 
@@ -25,9 +26,9 @@ fn every_question_is_asked_under_both_prefixes() {
         ("labels", Question::Labels, true),
         ("metadata", Question::Metadata, false),
         ("status/tsdb", Question::Tsdb, false),
-        ("label/__name__/values", Question::LabelValues { name: "__name__".to_owned() }, false),
-        ("label/U__a_2e_b/values", Question::LabelValues { name: "U__a_2e_b".to_owned() }, false),
-        ("label/a%2Eb%C3%A4/values", Question::LabelValues { name: "a.bä".to_owned() }, false),
+        ("label/__name__/values", Question::LabelValues("__name__".to_owned()), false),
+        ("label/U__a_2e_b/values", Question::LabelValues("U__a_2e_b".to_owned()), false),
+        ("label/a%2Eb%C3%A4/values", Question::LabelValues("a.bä".to_owned()), false),
     ] {
         for prefix in ["", "/prometheus"] {
             let url = format!("{prefix}/api/v1/{path}");
