@@ -69,3 +69,47 @@ impl SymbolTable {
         self.symbols
     }
 }
+
+/// A request of remote write 2.0 in the making.
+#[derive(Clone, Debug)]
+pub struct RequestV2 {
+    /// The texts that it refers to.
+    pub symbols: SymbolTable,
+    /// Its series.
+    pub series: Vec<v2::TimeSeries>,
+    timestamp_ms: i64,
+}
+
+impl RequestV2 {
+    /// An empty one, whose [series](Self::series) have samples of this time.
+    pub fn at(timestamp_ms: i64) -> Self {
+        Self { symbols: SymbolTable::new(), series: Vec::new(), timestamp_ms }
+    }
+
+    /// With a series that has a sample of value 1.
+    #[must_use]
+    pub fn series(self, labels: &[(&str, &str)]) -> Self {
+        let sample = v2::Sample { value: 1.0, timestamp: self.timestamp_ms, start_timestamp: 0 };
+        self.with(labels, |_, series| series.samples.push(sample))
+    }
+
+    /// With a series that `fill` fills.
+    #[must_use]
+    pub fn with(
+        mut self,
+        labels: &[(&str, &str)],
+        fill: impl FnOnce(&mut SymbolTable, &mut v2::TimeSeries),
+    ) -> Self {
+        let labels_refs = self.symbols.labels(labels);
+        let mut series = v2::TimeSeries { labels_refs, ..Default::default() };
+        fill(&mut self.symbols, &mut series);
+        self.series.push(series);
+        self
+    }
+
+    /// The body, compressed.
+    pub fn body(self) -> Vec<u8> {
+        let (timeseries, symbols) = (self.series, self.symbols.into_symbols());
+        request_v2(&v2::Request { timeseries, symbols })
+    }
+}

@@ -8,7 +8,7 @@ use rangekeeper_model::{ErrorClass, MatchOp, Matcher, Samples, TenantId, TimeRan
 use rangekeeper_storage::{Clock, ReadLimits, Store, StoreOptions};
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::Version;
-use rangekeeper_wire::encode::{SymbolTable, labels_v1, request_v1, request_v2};
+use rangekeeper_wire::encode::{RequestV2, labels_v1, request_v1};
 use rangekeeper_wire::proto::{v1, v2};
 use tokio::runtime::Runtime;
 
@@ -142,42 +142,6 @@ pub fn samples_v1(labels: Pairs<'_>, samples: &[(i64, f64)]) -> v1::TimeSeries {
 
 pub fn sample_v2(timestamp: i64, value: f64) -> v2::Sample {
     v2::Sample { value, timestamp, start_timestamp: 0 }
-}
-
-/// A request of remote write 2.0 in the making.
-#[derive(Default)]
-pub struct RequestV2 {
-    pub symbols: SymbolTable,
-    pub series: Vec<v2::TimeSeries>,
-}
-
-impl RequestV2 {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// With a series that has a sample now.
-    pub fn series(self, labels: Pairs<'_>) -> Self {
-        self.with(labels, |_, series| series.samples.push(sample_v2(NOW_MS, 1.0)))
-    }
-
-    /// With a series that `fill` fills.
-    pub fn with(
-        mut self,
-        labels: Pairs<'_>,
-        fill: impl FnOnce(&mut SymbolTable, &mut v2::TimeSeries),
-    ) -> Self {
-        let labels_refs = self.symbols.labels(labels);
-        let mut series = v2::TimeSeries { labels_refs, ..Default::default() };
-        fill(&mut self.symbols, &mut series);
-        self.series.push(series);
-        self
-    }
-
-    pub fn body(self) -> Vec<u8> {
-        let (timeseries, symbols) = (self.series, self.symbols.into_symbols());
-        request_v2(&v2::Request { timeseries, symbols })
-    }
 }
 
 /// An integer histogram of `buckets` buckets that are all empty but the first, which has `count`.

@@ -3,12 +3,11 @@
 use rangekeeper_model::{STALE_NAN_BITS, TimeRange};
 use rangekeeper_storage::db::never;
 use rangekeeper_wire::Version;
-use rangekeeper_wire::encode::{labels_v1, request_v1};
+use rangekeeper_wire::encode::{RequestV2, labels_v1, request_v1};
 use rangekeeper_wire::proto::{v1, v2};
 
 use crate::harness::{
-    Harness, NOW_MS, Pairs, RequestV2, counts, histogram, invalid, sample_v2, samples_v1,
-    series_v1, written,
+    Harness, NOW_MS, Pairs, counts, histogram, invalid, sample_v2, samples_v1, series_v1, written,
 };
 
 const UP: Pairs<'_> = &[("__name__", "up"), ("job", "node")];
@@ -28,7 +27,8 @@ fn both_versions_mean_the_same_series_in_whatever_order_its_labels_come() {
             let outcome = harness.v1(vec![samples_v1(labels, &[(at_ms + 10 * number, 1.0)])]);
             assert_eq!((outcome.result, outcome.written), (Ok(()), written(1, 0, 0)));
             let sample = sample_v2(at_ms + 10 * number + 100, 1.0);
-            let outcome = harness.v2(RequestV2::new().with(labels, |_, s| s.samples.push(sample)));
+            let outcome =
+                harness.v2(RequestV2::at(NOW_MS).with(labels, |_, s| s.samples.push(sample)));
             assert_eq!((outcome.result, outcome.written), (Ok(()), written(1, 0, 0)));
         }
     }
@@ -42,7 +42,7 @@ fn names_and_values_may_be_any_text() {
     let labels: Pairs<'_> =
         &[("__name__", "http.requests total"), ("ünï code", "a\nb\"c\\"), ("Z", "日本")];
     assert_eq!(harness.v1(vec![series_v1(labels)]).result, Ok(()));
-    assert_eq!(harness.v2(RequestV2::new().series(labels)).result, Ok(()));
+    assert_eq!(harness.v2(RequestV2::at(NOW_MS).series(labels)).result, Ok(()));
     let text = r#"{Z="日本", __name__="http.requests total", "ünï code"="a\nb\"c\\"}"#;
     assert_eq!(harness.series(), [text]);
 }
@@ -62,7 +62,7 @@ fn values_are_kept_bit_for_bit() {
     let samples: Vec<_> = (NOW_MS..).zip(bits.map(f64::from_bits)).collect();
     assert_eq!(harness.v1(vec![samples_v1(UP, &samples)]).result, Ok(()));
     let other: Pairs<'_> = &[("__name__", "up"), ("job", "other")];
-    let request = RequestV2::new().with(other, |_, series| {
+    let request = RequestV2::at(NOW_MS).with(other, |_, series| {
         series.samples = samples.iter().map(|&(at, value)| sample_v2(at, value)).collect();
     });
     assert_eq!(harness.v2(request).result, Ok(()));
@@ -79,7 +79,7 @@ fn values_are_kept_bit_for_bit() {
 #[test]
 fn start_timestamps_come_with_the_sample_or_with_the_series() {
     let harness = Harness::new();
-    let request = RequestV2::new()
+    let request = RequestV2::at(NOW_MS)
         .with(UP, |_, series| {
             series.created_timestamp = 500;
             let own = v2::Sample { start_timestamp: 700, ..sample_v2(NOW_MS + 1, 2.0) };
@@ -102,7 +102,7 @@ fn start_timestamps_come_with_the_sample_or_with_the_series() {
 #[test]
 fn what_was_written_is_counted_exactly() {
     let harness = Harness::new();
-    let request = RequestV2::new()
+    let request = RequestV2::at(NOW_MS)
         .with(UP, |symbols, series| {
             series.samples = (0..5).map(|at| sample_v2(NOW_MS + at, 1.0)).collect();
             let labels_refs = symbols.labels(&[("trace_id", "abc")]);
@@ -125,7 +125,7 @@ fn what_was_written_is_counted_exactly() {
 fn what_comes_again_is_a_success_and_is_counted_as_written() {
     let harness = Harness::new();
     for _ in 0..2 {
-        let outcome = harness.v2(RequestV2::new().series(UP).series(UP));
+        let outcome = harness.v2(RequestV2::at(NOW_MS).series(UP).series(UP));
         assert_eq!((outcome.result, outcome.written), (Ok(()), written(2, 0, 0)));
     }
     assert_eq!(harness.samples()[UP_TEXT].floats.len(), 1);
@@ -186,7 +186,7 @@ fn an_exemplar_that_cannot_be_kept_is_counted_and_only_a_sender_of_2_0_is_told()
         counts([("invalid_labels", 1), ("label_value_too_long", 1), ("too_far_ahead", 1)]);
     assert_eq!(harness.refused_exemplars(), expected);
 
-    let outcome = harness.v2(RequestV2::new().with(UP, |_, series| {
+    let outcome = harness.v2(RequestV2::at(NOW_MS).with(UP, |_, series| {
         series.samples.push(sample_v2(NOW_MS, 1.0));
         let exemplar = |timestamp, labels_refs| v2::Exemplar { labels_refs, value: 1.0, timestamp };
         series.exemplars = vec![

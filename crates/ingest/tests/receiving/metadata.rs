@@ -3,10 +3,10 @@
 use rangekeeper_model::{MetricType, TenantId};
 use rangekeeper_storage::FamilyMetadata;
 use rangekeeper_wire::Version;
-use rangekeeper_wire::encode::request_v1;
+use rangekeeper_wire::encode::{RequestV2, request_v1};
 use rangekeeper_wire::proto::{v1, v2};
 
-use crate::harness::{Harness, NOW_MS, Pairs, RequestV2, invalid, sample_v2, series_v1, written};
+use crate::harness::{Harness, NOW_MS, Pairs, invalid, sample_v2, series_v1, written};
 
 fn stored(harness: &Harness, family: &str) -> Vec<FamilyMetadata> {
     let rows = harness.store.metadata(&TenantId::default(), Some(family));
@@ -19,7 +19,7 @@ fn said(metric_type: MetricType, help: &str, unit: &str) -> FamilyMetadata {
 
 /// A request of series that each say something of their metric.
 fn request(series: &[(Pairs<'_>, &FamilyMetadata)]) -> RequestV2 {
-    series.iter().fold(RequestV2::new(), |request, (labels, said)| {
+    series.iter().fold(RequestV2::at(NOW_MS), |request, (labels, said)| {
         request.with(labels, |symbols, series| {
             let (help_ref, unit_ref) = (symbols.symbol(&said.help), symbols.symbol(&said.unit));
             let r#type = said.metric_type.number().into();

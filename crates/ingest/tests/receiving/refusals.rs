@@ -3,12 +3,11 @@
 use rangekeeper_ingest::{Limits, Reason};
 use rangekeeper_model::ErrorClass;
 use rangekeeper_wire::Version;
-use rangekeeper_wire::encode::compress;
+use rangekeeper_wire::encode::{RequestV2, compress};
 use rangekeeper_wire::proto::v2;
 
 use crate::harness::{
-    Harness, NOW_MS, Pairs, RequestV2, counts, histogram, invalid, sample_v2, samples_v1,
-    series_v1, written,
+    Harness, NOW_MS, Pairs, counts, histogram, invalid, sample_v2, samples_v1, series_v1, written,
 };
 
 const GOOD: Pairs<'_> = &[("__name__", "good")];
@@ -24,7 +23,7 @@ fn check(
     fill: impl FnOnce(&mut v2::TimeSeries),
 ) {
     let harness = Harness::new();
-    let request = RequestV2::new().series(GOOD).with(labels, |_, series| fill(series));
+    let request = RequestV2::at(NOW_MS).series(GOOD).with(labels, |_, series| fill(series));
     let request = request.with(GOOD, |_, s| s.samples.push(sample_v2(NOW_MS - 1, 2.0)));
     let outcome = harness.v2(request);
     let first_line = invalid(&outcome).lines().next().expect("a line");
@@ -117,7 +116,7 @@ fn histograms_of_more_buckets_than_a_chunk_holds_are_refused() {
         series.histograms = vec![histogram(NOW_MS, 1 << 22, 7)];
     });
     let harness = Harness::new();
-    let request = RequestV2::new().with(GOOD, |_, series| {
+    let request = RequestV2::at(NOW_MS).with(GOOD, |_, series| {
         series.histograms = vec![histogram(NOW_MS, 1 << 22, 7), histogram(NOW_MS + 1, 1 << 16, 7)];
     });
     assert_eq!(harness.v2(request).written, written(0, 1, 0), "the one that fits is stored");
@@ -175,7 +174,7 @@ fn samples_out_of_time_are_refused_one_by_one() {
 #[test]
 fn histograms_out_of_time_are_refused_as_samples_are() {
     let harness = Harness::new();
-    let outcome = harness.v2(RequestV2::new().with(BAD, |_, series| {
+    let outcome = harness.v2(RequestV2::at(NOW_MS).with(BAD, |_, series| {
         series.histograms = vec![histogram(NOW_MS + DAY_MS, 2, 7), histogram(NOW_MS, 2, 7)];
     }));
     assert!(invalid(&outcome).contains("too far in the future"), "{outcome:?}");

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rangekeeper_node::config::{Settings, Sources};
 use rangekeeper_node::memory::Usage;
 use rangekeeper_node::services::{Opened, Opening};
-use rangekeeper_wire::encode::{SymbolTable, labels_v1, request_v1, request_v2};
+use rangekeeper_wire::encode::{RequestV2, labels_v1, request_v1};
 use rangekeeper_wire::proto::{v1, v2};
 
 use crate::harness::{AVAILABLE_BYTES, Answer, Harness};
@@ -131,40 +131,4 @@ fn series_v1(labels: Pairs<'_>) -> v1::TimeSeries {
 
 fn sample_v2(value: f64) -> v2::Sample {
     v2::Sample { value, timestamp: now_ms(), start_timestamp: 0 }
-}
-
-/// A request of remote write 2.0 in the making.
-#[derive(Default)]
-struct RequestV2 {
-    symbols: SymbolTable,
-    series: Vec<v2::TimeSeries>,
-}
-
-impl RequestV2 {
-    fn new() -> Self {
-        Self::default()
-    }
-
-    /// With a series that has a sample now.
-    fn series(self, labels: Pairs<'_>) -> Self {
-        self.with(labels, |_, series| series.samples.push(sample_v2(1.0)))
-    }
-
-    /// With a series that `fill` fills.
-    fn with(
-        mut self,
-        labels: Pairs<'_>,
-        fill: impl FnOnce(&mut SymbolTable, &mut v2::TimeSeries),
-    ) -> Self {
-        let labels_refs = self.symbols.labels(labels);
-        let mut series = v2::TimeSeries { labels_refs, ..Default::default() };
-        fill(&mut self.symbols, &mut series);
-        self.series.push(series);
-        self
-    }
-
-    fn body(self) -> Vec<u8> {
-        let (timeseries, symbols) = (self.series, self.symbols.into_symbols());
-        request_v2(&v2::Request { timeseries, symbols })
-    }
 }

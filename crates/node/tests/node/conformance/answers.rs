@@ -3,8 +3,9 @@
 use rangekeeper_node::memory::Usage;
 use rangekeeper_wire::Version;
 
-use super::{Pairs, Real, RequestV2, V2_TYPE, assert_all, series_v1, written};
+use super::{Pairs, Real, V2_TYPE, assert_all, now_ms, series_v1, written};
 use crate::harness::{Answer, Harness};
+use rangekeeper_wire::encode::RequestV2;
 
 const UP: Pairs<'_> = &[("__name__", "up")];
 
@@ -24,8 +25,8 @@ fn what_is_written_is_a_204_without_a_body() {
     let node = Real::new(&[]);
     let answer = node.v1(vec![series_v1(UP)]);
     assert_eq!((answer.status, answer.text(), written(&answer)), (204, "", None));
-    assert_all(&node.v2(RequestV2::new().series(UP)), [1, 0, 0]);
-    assert_all(&node.v2(RequestV2::new()), [0, 0, 0]);
+    assert_all(&node.v2(RequestV2::at(now_ms()).series(UP)), [1, 0, 0]);
+    assert_all(&node.v2(RequestV2::at(now_ms())), [0, 0, 0]);
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn a_partial_write_says_how_many_and_why_on_its_first_line() {
     for version in [Version::V1, Version::V2] {
         let answer = match version {
             Version::V1 => node.v1([UP, bad, nameless].map(series_v1).into()),
-            Version::V2 => node.v2(RequestV2::new().series(UP).series(bad).series(nameless)),
+            Version::V2 => node.v2(RequestV2::at(now_ms()).series(UP).series(bad).series(nameless)),
         };
         assert_eq!(answer.status, 400);
         assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
@@ -53,7 +54,7 @@ fn a_partial_write_says_how_many_and_why_on_its_first_line() {
 #[test]
 fn a_node_that_cannot_write_now_has_the_request_sent_again() {
     let starting = Harness::starting(&[], Usage::default);
-    let body = RequestV2::new().series(UP).body();
+    let body = RequestV2::at(now_ms()).series(UP).body();
     let answer = starting.post("/api/v1/write", &[("Content-Type", V2_TYPE)], &body);
     assert_retried(&answer, "the node is starting", Version::V2);
 
@@ -62,6 +63,6 @@ fn a_node_that_cannot_write_now_has_the_request_sent_again() {
     // Some of it could never be written: the sender must keep the rest all the same.
     let answer = node.v1(vec![series_v1(UP), series_v1(&[("job", "a")])]);
     assert_retried(&answer, "the store is closed", Version::V1);
-    let answer = node.v2(RequestV2::new().series(UP).series(&[("job", "a")]));
+    let answer = node.v2(RequestV2::at(now_ms()).series(UP).series(&[("job", "a")]));
     assert_retried(&answer, "the store is closed", Version::V2);
 }

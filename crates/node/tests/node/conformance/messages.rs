@@ -1,11 +1,9 @@
 //! What the messages hold: every field of both versions, and what is wrong with one.
 
-use rangekeeper_wire::encode::{compress, labels_v1, request_v1, request_v2};
+use rangekeeper_wire::encode::{RequestV2, compress, labels_v1, request_v1, request_v2};
 use rangekeeper_wire::proto::{v1, v2};
 
-use super::{
-    Pairs, Real, RequestV2, V1_TYPE, V2_TYPE, assert_all, assert_part, now_ms, sample_v2, series_v1,
-};
+use super::{Pairs, Real, V1_TYPE, V2_TYPE, assert_all, assert_part, now_ms, sample_v2, series_v1};
 
 const UP: Pairs<'_> = &[("__name__", "up"), ("job", "node")];
 
@@ -108,7 +106,7 @@ fn a_request_of_2_0_has_a_table_of_symbols_that_begins_with_the_empty_one() {
 #[test]
 fn a_bad_series_among_good_ones_is_refused_alone() {
     let node = Real::new(&[]);
-    let request = RequestV2::new()
+    let request = RequestV2::at(now_ms())
         .series(&[("__name__", "a")])
         .with(&[("__name__", "b")], |_, series| {
             series.labels_refs.push(1000);
@@ -123,7 +121,7 @@ fn a_bad_series_among_good_ones_is_refused_alone() {
 #[test]
 fn start_timestamps_are_taken_in_every_place_that_versions_of_2_0_gave_them() {
     let node = Real::new(&[]);
-    let request = RequestV2::new()
+    let request = RequestV2::at(now_ms())
         .with(UP, |_, series| {
             let start_timestamp = now_ms() - 1000;
             series.samples.push(v2::Sample { start_timestamp, ..sample_v2(1.0) });
@@ -142,19 +140,20 @@ fn start_timestamps_are_taken_in_every_place_that_versions_of_2_0_gave_them() {
 #[test]
 fn a_series_of_2_0_has_samples_or_histograms_and_may_come_in_parts() {
     let node = Real::new(&[]);
-    let parts = RequestV2::new().series(UP).with(UP, |_, series| {
+    let parts = RequestV2::at(now_ms()).series(UP).with(UP, |_, series| {
         let sample = v2::Sample { timestamp: now_ms() - 5000, ..sample_v2(2.0) };
         series.samples.push(sample);
     });
     assert_all(&node.v2(parts), [2, 0, 0]);
     assert_eq!(node.values("count_over_time(up[1m])"), ["2"]);
-    let nothing = RequestV2::new().with(UP, |_, _| ());
+    let nothing = RequestV2::at(now_ms()).with(UP, |_, _| ());
     let told = "TimeSeries must contain at least one sample or histogram for series {__name__=";
     assert_part(&node.v2(nothing), [0, 0, 0], told);
     let metadata = v2::Metadata { r#type: 1, help_ref: 0, unit_ref: 0 };
-    let only_metadata = RequestV2::new().with(UP, |_, series| series.metadata = Some(metadata));
+    let only_metadata =
+        RequestV2::at(now_ms()).with(UP, |_, series| series.metadata = Some(metadata));
     assert_part(&node.v2(only_metadata), [0, 0, 0], told);
-    let both = RequestV2::new().with(UP, |_, series| {
+    let both = RequestV2::at(now_ms()).with(UP, |_, series| {
         series.samples.push(sample_v2(1.0));
         series.histograms.push(histogram(7));
     });
@@ -167,7 +166,7 @@ fn metadata_of_every_type_are_taken_with_2_0() {
     let types = ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info"];
     let types: Vec<_> = types.into_iter().chain(["stateset"]).collect();
     let names: Vec<_> = types.iter().map(|name| format!("family_{name}")).collect();
-    let mut request = RequestV2::new();
+    let mut request = RequestV2::at(now_ms());
     for (r#type, name) in (0..).zip(&names) {
         request = request.with(&[("__name__", name)], |symbols, series| {
             let (help_ref, unit_ref) = (symbols.symbol("Söme \"help\"\n"), symbols.symbol("s"));
@@ -181,7 +180,7 @@ fn metadata_of_every_type_are_taken_with_2_0() {
         let expected = serde_json::json!([{"type": kind, "help": "Söme \"help\"\n", "unit": "s"}]);
         assert_eq!(stored["data"][name], expected, "{name}");
     }
-    let out = RequestV2::new().with(UP, |_, series| {
+    let out = RequestV2::at(now_ms()).with(UP, |_, series| {
         series.metadata = Some(v2::Metadata { r#type: 1, help_ref: 99, unit_ref: 0 });
         series.samples.push(sample_v2(1.0));
     });
@@ -218,12 +217,14 @@ fn histograms_of_every_kind_are_taken_with_2_0() {
     for (number, histogram) in all.into_iter().enumerate() {
         let job = number.to_string();
         let labels: Pairs<'_> = &[("__name__", "duration"), ("job", &job)];
-        let request = RequestV2::new().with(labels, |_, series| series.histograms.push(histogram));
+        let request =
+            RequestV2::at(now_ms()).with(labels, |_, series| series.histograms.push(histogram));
         assert_all(&node.v2(request), [0, 1, 0]);
     }
-    let wrong = RequestV2::new().series(UP).with(&[("__name__", "duration")], |_, series| {
-        series.histograms.push(histogram(99));
-    });
+    let wrong =
+        RequestV2::at(now_ms()).series(UP).with(&[("__name__", "duration")], |_, series| {
+            series.histograms.push(histogram(99));
+        });
     let told = "invalid histogram for series {__name__=\"duration\"}: ";
     assert_part(&node.v2(wrong), [1, 0, 0], told);
 }
@@ -231,7 +232,7 @@ fn histograms_of_every_kind_are_taken_with_2_0() {
 #[test]
 fn exemplars_are_taken_with_and_without_labels() {
     let node = Real::new(&[]);
-    let request = RequestV2::new().with(UP, |symbols, series| {
+    let request = RequestV2::at(now_ms()).with(UP, |symbols, series| {
         series.samples.push(sample_v2(1.0));
         let timestamp = now_ms() - 60 * 60 * 1000;
         for (pairs, value) in
@@ -242,7 +243,7 @@ fn exemplars_are_taken_with_and_without_labels() {
         }
     });
     assert_all(&node.v2(request), [1, 0, 3]);
-    let ahead = RequestV2::new().with(UP, |_, series| {
+    let ahead = RequestV2::at(now_ms()).with(UP, |_, series| {
         series.samples.push(sample_v2(1.0));
         let timestamp = now_ms() + 60 * 60 * 1000;
         series.exemplars.push(v2::Exemplar { labels_refs: vec![], value: 1.0, timestamp });

@@ -3,10 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use rangekeeper_wire::encode::{compress, request_v1};
+use rangekeeper_wire::encode::{RequestV2, compress, request_v1};
 use rangekeeper_wire::proto::v1;
 
-use super::{Pairs, Real, RequestV2, V1_TYPE, V2_TYPE, series_v1, written};
+use super::{Pairs, Real, V1_TYPE, V2_TYPE, now_ms, series_v1, written};
 
 const UP: Pairs<'_> = &[("__name__", "up")];
 /// The first chunk of Snappy's framed format.
@@ -24,7 +24,7 @@ fn writes_are_posted_to_any_of_the_paths_that_senders_use() {
             let path = format!("{prefix}/api/v1/{path}");
             let headers = [("Content-Type", V1_TYPE), ("Content-Encoding", "snappy")];
             assert_eq!(node.harness.post(&path, &headers, &body_v1()).status, 204, "{path}");
-            let body = RequestV2::new().series(UP).body();
+            let body = RequestV2::at(now_ms()).series(UP).body();
             let answer = node.harness.post(&path, &[("Content-Type", V2_TYPE)], &body);
             assert_eq!((answer.status, written(&answer)), (204, Some([1, 0, 0])), "{path}");
             let answer = node.harness.get(&path);
@@ -37,7 +37,7 @@ fn writes_are_posted_to_any_of_the_paths_that_senders_use() {
 #[test]
 fn the_content_type_picks_the_message() {
     let node = Real::new(&[]);
-    let (first, second) = (body_v1(), RequestV2::new().series(UP).body());
+    let (first, second) = (body_v1(), RequestV2::at(now_ms()).series(UP).body());
     for (content_type, body) in [
         ("application/x-protobuf", &first),
         ("application/x-protobuf;proto=prometheus.WriteRequest", &first),
@@ -84,7 +84,7 @@ fn other_types_and_encodings_are_a_415_whatever_the_body_is() {
 #[test]
 fn bodies_that_are_damaged_are_a_400() {
     let node = Real::new(&[]);
-    let whole = [body_v1(), RequestV2::new().series(UP).body()];
+    let whole = [body_v1(), RequestV2::at(now_ms()).series(UP).body()];
     for (content_type, whole) in [V1_TYPE, V2_TYPE].into_iter().zip(whole) {
         let framed = [FRAMED, &whole].concat();
         let cut = &whole[..whole.len() - 3];
