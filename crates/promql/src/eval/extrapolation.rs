@@ -1,11 +1,13 @@
 //! `rate`, `increase` and `delta`: from the samples in a range to the change over the whole range.
 
-use std::ops::Range;
+mod table;
 
-use rangekeeper_model::Floats;
+use std::ops::Range;
 
 use super::column::ABSENT;
 use super::windows::Window;
+
+pub(crate) use table::StretchTable;
 
 /// So much more than enough that rounding does not matter.
 const FAR: f64 = 1.000_001;
@@ -19,6 +21,33 @@ pub(crate) struct Change {
     pub per_second: bool,
     /// Whether start timestamps tell of resets.
     pub starts: bool,
+}
+
+/// The resets of a series, of which each range takes those inside it.
+pub(crate) struct Resets<'a> {
+    /// Indices of the samples before which the counter fell.
+    of_series: &'a [usize],
+    first: usize,
+    end: usize,
+}
+
+impl<'a> Resets<'a> {
+    /// Of indices that rise.
+    pub fn new(of_series: &'a [usize]) -> Self {
+        Self { of_series, first: 0, end: 0 }
+    }
+
+    /// Those between two samples of `place`; places only ever move forward.
+    #[inline]
+    pub fn inside(&mut self, place: Range<usize>) -> &'a [usize] {
+        while self.end < self.of_series.len() && self.of_series[self.end] < place.end {
+            self.end += 1;
+        }
+        while self.first < self.end && self.of_series[self.first] <= place.start {
+            self.first += 1;
+        }
+        &self.of_series[self.first..self.end]
+    }
 }
 
 /// How the borders of a range get their values.
@@ -59,15 +88,6 @@ pub(crate) fn has_overlapping_start(window: &Window<'_>) -> bool {
         })
 }
 
-/// Computes the changes over one series' ranges. Remembers how the samples of the last range lay:
-/// of a regular series all ranges look alike, and then a range costs a subtraction and a product.
-pub(crate) struct Extrapolation {
-    change: Change,
-    layout: Layout,
-    lengths: Lengths,
-    factor: f64,
-}
-
 /// How the samples of a range lie, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Layout {
@@ -84,7 +104,7 @@ struct Layout {
 }
 
 /// What a change is stretched over, in seconds.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Lengths {
     /// Before the first sample.
     to_start: f64,
@@ -96,8 +116,24 @@ struct Lengths {
     range: f64,
 }
 
+/// What stretches a change between the first and the last sample of a range to the whole range.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    lengths: Lengths,
+    /// Whether the counter may have begun inside the range.
+    meets_zero: bool,
+    factor: f64,
+}
+
 fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
+}
+
+impl Lengths {
+    fn factor(self, change: Change, to_start: f64) -> f64 {
+        let factor = (self.sampled + to_start + self.to_end) / self.sampled;
+        if change.per_second { factor / self.range } else { factor }
+    }
 }
 
 impl Layout {
@@ -119,94 +155,61 @@ impl Layout {
     }
 }
 
-impl Extrapolation {
-    /// For the changes of one series.
-    pub fn new(change: Change) -> Self {
-        let (layout, lengths) = (Layout::default(), Lengths::default());
-        Self { change, layout, lengths, factor: f64::NAN }
+/// The change over the window's range. `resets` are the samples, by their index in the series,
+/// before which the counter fell; none if it is no counter.
+pub(crate) fn of_window(window: &Window<'_>, change: Change, resets: &[usize]) -> f64 {
+    let Some(last) = window.values.len().checked_sub(1) else { return ABSENT };
+    let knows_starts = change.starts && change.counter;
+    let since_zero_ms = if knows_starts { since_zero(window) } else { None };
+    if last == 0 && since_zero_ms.is_none() {
+        return ABSENT;
+    }
+    let first_value = window.values[0];
+    let mut difference = window.values[last] - first_value;
+    if since_zero_ms.is_some() {
+        difference += first_value;
+    }
+    for reset in resets {
+        difference += window.values[reset - 1 - window.offset];
+    }
+    let layout = Layout {
+        to_start_ms: window.timestamps[0] - window.from_ms,
+        sampled_ms: window.timestamps[last] - window.timestamps[0],
+        to_end_ms: window.to_ms - window.timestamps[last],
+        since_zero_ms,
+        last,
+    };
+    let stretch = Stretch::new(change, layout, window.to_ms - window.from_ms);
+    stretch.apply(change, difference, first_value)
+}
+
+impl Stretch {
+    /// What stretches changes between samples that lie so to the range.
+    fn new(change: Change, layout: Layout, range_ms: i64) -> Self {
+        let lengths = layout.lengths(range_ms);
+        Self {
+            lengths,
+            // Where it is known when the counter was zero, nothing is continued to the left.
+            meets_zero: change.counter && layout.since_zero_ms.is_none(),
+            factor: lengths.factor(change, lengths.to_start),
+        }
     }
 
-    /// The change over the window's range. `resets` are the samples, by their index in the series,
-    /// before which the counter fell; none if it is no counter.
-    pub fn value(&mut self, window: &Window<'_>, resets: &[usize]) -> f64 {
-        let Some(last) = window.values.len().checked_sub(1) else { return ABSENT };
-        let knows_starts = self.change.starts && self.change.counter;
-        let since_zero_ms = if knows_starts { since_zero(window) } else { None };
-        if last == 0 && since_zero_ms.is_none() {
-            return ABSENT;
-        }
-        let first_value = window.values[0];
-        let mut change = window.values[last] - first_value;
-        if since_zero_ms.is_some() {
-            change += first_value;
-        }
-        for reset in resets {
-            change += window.values[reset - 1 - window.offset];
-        }
-        let layout = Layout {
-            to_start_ms: window.timestamps[0] - window.from_ms,
-            sampled_ms: window.timestamps[last] - window.timestamps[0],
-            to_end_ms: window.to_ms - window.timestamps[last],
-            since_zero_ms,
-            last,
-        };
-        self.stretched(change, first_value, layout, window.to_ms - window.from_ms)
-    }
-
-    /// The same for the floats at `place`, of which no start is known.
+    /// Stretches the difference between the last sample of a range and its `first` one.
     #[inline]
-    pub fn of_floats(
-        &mut self,
-        floats: &Floats,
-        place: Range<usize>,
-        (from_ms, to_ms): (i64, i64),
-        resets: &[usize],
-    ) -> f64 {
-        let (timestamps, values) = (&floats.timestamps[place.clone()], &floats.values[place]);
-        let ([first_ms, .., last_ms], [first_value, .., last_value]) = (timestamps, values) else {
-            return ABSENT;
-        };
-        let mut change = last_value - first_value;
-        for reset in resets {
-            change += floats.values[reset - 1];
-        }
-        let layout = Layout {
-            to_start_ms: first_ms - from_ms,
-            sampled_ms: last_ms - first_ms,
-            to_end_ms: to_ms - last_ms,
-            since_zero_ms: None,
-            last: values.len() - 1,
-        };
-        self.stretched(change, *first_value, layout, to_ms - from_ms)
-    }
-
-    /// A change between samples that lie so, stretched to the range.
-    #[inline]
-    fn stretched(&mut self, change: f64, first: f64, layout: Layout, range_ms: i64) -> f64 {
-        if layout != self.layout {
-            self.layout = layout;
-            self.lengths = layout.lengths(range_ms);
-            self.factor = self.factor_from(self.lengths.to_start);
-        }
-        let may_be_negative = self.change.counter && layout.since_zero_ms.is_none();
-        if may_be_negative && change > 0.0 && first >= 0.0 {
+    fn apply(&self, change: Change, difference: f64, first: f64) -> f64 {
+        let Lengths { to_start, sampled, .. } = self.lengths;
+        if self.meets_zero && difference > 0.0 && first >= 0.0 {
             // A counter is never negative: it began where the slope meets zero, if that is inside
-            // the range.
-            let Lengths { to_start, sampled, .. } = self.lengths;
-            // Most counters are far from zero, which a product tells sooner than a quotient.
-            let is_far = first * sampled > to_start * change * FAR;
-            let to_zero = if is_far { f64::INFINITY } else { sampled * (first / change) };
+            // the range. Most counters are far from zero, which a product tells sooner than a
+            // quotient.
+            let is_far = first * sampled > to_start * difference * FAR;
+            let to_zero = if is_far { f64::INFINITY } else { sampled * (first / difference) };
             if to_zero < to_start {
-                return change * self.factor_from(to_zero);
+                return difference * self.lengths.factor(change, to_zero);
             }
         }
-        change * self.factor
-    }
-
-    fn factor_from(&self, to_start: f64) -> f64 {
-        let Lengths { sampled, to_end, range, .. } = self.lengths;
-        let factor = (sampled + to_start + to_end) / sampled;
-        if self.change.per_second { factor / range } else { factor }
+        difference * self.factor
     }
 }
 

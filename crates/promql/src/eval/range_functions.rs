@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rangekeeper_model::Samples;
 
 use super::column::{ABSENT, HistogramColumn, Row};
-use super::extrapolation::{self, Border, Change, Extrapolation, is_start_reset};
+use super::extrapolation::{self, Border, Change, Resets, StretchTable, is_start_reset};
 use super::float_sums;
 use super::quantile;
 use super::regression;
@@ -48,6 +48,7 @@ pub(crate) struct Findings {
 pub(crate) struct Scratch {
     values: Vec<f64>,
     events: Vec<usize>,
+    stretches: StretchTable,
 }
 
 /// Where a call writes one series' column.
@@ -260,16 +261,13 @@ impl Series<'_> {
                 }
             });
         }
-        let mut resets = Resets { of_series: resets, first: 0, end: 0 };
-        let mut extrapolation = Extrapolation::new(change);
+        let mut resets = Resets::new(resets);
         let floats = &self.samples.floats;
         let knows_starts = change.starts && change.counter && !floats.starts.is_empty();
         if self.samples.histograms.is_empty() && !knows_starts {
             // The common case, without all that windows carry for the others.
-            self.ranges.each_of_floats(&floats.timestamps, self.steps, |step, place, range| {
-                let resets = resets.inside(place.clone());
-                out.values[step] = extrapolation.of_floats(floats, place, range, resets);
-            });
+            let asked = (change, self.ranges, self.steps);
+            scratch.stretches.fill(asked, floats, resets, out.values);
             return;
         }
         self.ranges.each(self.samples, self.steps, |step, window| {
@@ -281,7 +279,7 @@ impl Series<'_> {
                 out.findings.overlaps += 1;
             }
             let resets = resets.inside(window.offset..window.offset + window.values.len());
-            out.values[step] = extrapolation.value(window, resets);
+            out.values[step] = extrapolation::of_window(window, change, resets);
         });
     }
 
@@ -355,28 +353,6 @@ impl Series<'_> {
             let events = pairs.filter(|pair| pair[0].1.is_event_to(pair[1].1, function));
             out.values[step] = events.count() as f64;
         });
-    }
-}
-
-/// The resets of a series, of which each range takes those inside it.
-struct Resets<'a> {
-    /// Indices of the samples before which the counter fell.
-    of_series: &'a [usize],
-    first: usize,
-    end: usize,
-}
-
-impl<'a> Resets<'a> {
-    /// Those between two samples of `place`; places only ever move forward.
-    #[inline]
-    fn inside(&mut self, place: std::ops::Range<usize>) -> &'a [usize] {
-        while self.end < self.of_series.len() && self.of_series[self.end] < place.end {
-            self.end += 1;
-        }
-        while self.first < self.end && self.of_series[self.first] <= place.start {
-            self.first += 1;
-        }
-        &self.of_series[self.first..self.end]
     }
 }
 

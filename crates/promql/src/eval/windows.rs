@@ -22,7 +22,7 @@ impl Reference {
 }
 
 /// Ranges of time, left-open, one a step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ranges {
     /// Where the ranges end.
     pub reference: Reference,
@@ -86,33 +86,6 @@ impl Ranges {
             }
             let window = Window::new(samples, floats_at, histograms_at, (from_ms, to_ms, step_ms));
             visit(index, &window);
-        }
-    }
-}
-
-impl Ranges {
-    /// Calls `visit` with each step that has floats, with where they stand and with the borders of
-    /// the range. For ranges that are given nothing beyond them.
-    #[inline]
-    pub fn each_of_floats(
-        &self,
-        timestamps: &[i64],
-        steps: Steps,
-        mut visit: impl FnMut(usize, std::ops::Range<usize>, (i64, i64)),
-    ) {
-        let (mut first, mut end) = (0, 0);
-        for step in 0..steps.count {
-            let to_ms = self.reference.time(steps.time(step));
-            let from_ms = to_ms - self.range_ms;
-            while end < timestamps.len() && timestamps[end] <= to_ms {
-                end += 1;
-            }
-            while first < end && timestamps[first] <= from_ms {
-                first += 1;
-            }
-            if first < end {
-                visit(step, first..end, (from_ms, to_ms));
-            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct DayIndex {
     pub(super) pending: HashMap<SeriesId, (u32, u32)>,
     /// The series of each number; `None` while it is not loaded.
     pub(super) ids: Option<Vec<SeriesId>>,
+    /// Numbers that were looked up one by one since there was no vector.
+    pub(super) looked_up: AtomicU64,
 }
 
 impl DayIndex {
@@ -111,6 +113,7 @@ impl DayIndexes {
             if let Some(mut index) = slot.index.try_write() {
                 total -= index.bytes();
                 index.ids = None;
+                *index.looked_up.get_mut() = 0;
             }
         }
     }

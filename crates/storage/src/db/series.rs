@@ -1,5 +1,7 @@
 //! From numbers to series, and from series to labels.
 
+use std::sync::atomic::Ordering;
+
 use rangekeeper_model::{Day, Labels, SeriesId, TenantId};
 use roaring::RoaringBitmap;
 
@@ -12,9 +14,10 @@ const OPERATION: &str = "read labels";
 
 /// Keys of one lookup of many.
 const KEYS_A_LOOKUP: usize = 1024;
-/// A day's vector is loaded when more than one in so many of its numbers is asked for, else the few
-/// are looked up.
-const SPARSE: u64 = 64;
+/// A lookup costs about as much as loading so many numbers. Numbers are looked up until that has
+/// cost what loading the day's vector costs, and then it is loaded: so neither a query for a few
+/// series of many days nor many queries of one day cost more than twice what they have to.
+const LOOKUP_COST: u64 = 16;
 /// Series are scanned rather than looked up one by one when they are this many at least; the walk
 /// itself seeks where they lie far apart.
 const MANY: usize = 64;
@@ -31,10 +34,17 @@ impl Db {
             let of = |number: u32| ids.get(number as usize).copied().filter(|id| *id != NOBODY);
             numbers.iter().filter_map(of).collect::<Vec<_>>()
         };
-        let loaded = index.read().ids.as_deref().map(from_memory);
+        let (loaded, looked_up) = {
+            let index = index.read();
+            let count = numbers.len();
+            match index.ids.as_deref() {
+                Some(ids) => (Some(from_memory(ids)), 0),
+                None => (None, index.looked_up.fetch_add(count, Ordering::Relaxed) + count),
+            }
+        };
         let mut ids = match loaded {
             Some(ids) => ids,
-            None if numbers.len() * SPARSE < u64::from(numbers.max().unwrap_or(0)) => {
+            None if looked_up * LOOKUP_COST < u64::from(numbers.max().unwrap_or(0)) => {
                 self.look_up_ids(day, numbers)?
             }
             None => {

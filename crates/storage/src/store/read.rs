@@ -11,6 +11,7 @@ use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{
     Day, Labels, Matcher, Samples, SeriesId, TimeRange, WINDOWS_A_DAY, Window, WindowInDay,
 };
+use rayon::prelude::*;
 
 use super::StoreError;
 use super::engine::Engine;
@@ -19,8 +20,10 @@ use crate::head::series::Series;
 use crate::head::stripe::Stripe;
 use crate::head::{Tenant, TenantIndex};
 
-/// Series from which on two threads read.
-const PARALLEL_SERIES: usize = 2_000;
+/// Series that one thread gathers at least, and parts that they are cut into at most. A part has
+/// iterators of its own, which cost as much as the reading of some dozens of series.
+const SERIES_A_PART: usize = 256;
+const PARTS: usize = 16;
 
 /// The series that a selector found, with their chunks still encoded. Sorted by labels.
 #[derive(Debug)]
@@ -122,15 +125,9 @@ impl Engine {
         let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.0 == b.0).collect();
         limits.check(series.len() as u64)?;
         let windows = (Window::of(range.from_ms), Window::of(range.to_ms));
-        let threads = if series.len() < PARALLEL_SERIES { 1 } else { 2 };
-        let share = series.len().div_ceil(threads).max(1);
-        let gathered: Vec<Result<Gathered, DbError>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = series
-                .chunks(share)
-                .map(|series| scope.spawn(move || self.gather(series, windows, stop)))
-                .collect();
-            workers.into_iter().map(|w| w.join().expect("reading does not panic")).collect()
-        });
+        let share = series.len().div_ceil(PARTS).max(SERIES_A_PART);
+        let gathered: Vec<Result<Gathered, DbError>> =
+            series.par_chunks(share).map(|series| self.gather(series, windows, stop)).collect();
         let mut selection = Selection {
             engine: Arc::clone(self),
             range,
@@ -141,7 +138,7 @@ impl Engine {
         for gathered in gathered {
             selection.add(gathered?);
         }
-        selection.series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        selection.series.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         Ok(selection)
     }
 
@@ -307,7 +304,7 @@ fn windows_of(day: Day, (first, last): (Window, Window)) -> Windows {
     Windows { first: first.max(first_of_day).in_day(), last: last.min(last_of_day).in_day() }
 }
 
-/// What one thread gathered.
+/// What was gathered of one part of the series.
 #[derive(Default)]
 struct Gathered {
     labels: Vec<Option<Labels>>,
@@ -327,7 +324,7 @@ impl Gathered {
 
 impl Selection {
     fn add(&mut self, mut gathered: Gathered) {
-        let arena = u32::try_from(self.arenas.len()).expect("as many as threads");
+        let arena = u32::try_from(self.arenas.len()).expect("as many as parts");
         gathered.parts.sort_by_key(|(series, ..)| *series);
         let mut parts = gathered.parts.into_iter().peekable();
         for (series, labels) in (0u32..).zip(gathered.labels) {

@@ -192,3 +192,22 @@ fn names_values_and_cardinality_are_those_of_the_series() {
     assert_eq!(counted.by_pair[0], ("job=node".to_owned(), 500));
     assert_eq!(counted.values_by_label[0], ("host".to_owned(), 500));
 }
+
+#[test]
+fn numbers_are_looked_up_until_loading_them_all_is_cheaper() {
+    let fixture = Fixture::new();
+    let db = fixture.open();
+    let series = numbered(2_000);
+    register(&db, DAY, &series);
+    let matcher = [Matcher::new(MatchOp::Equal, "host", "h1234").unwrap()];
+    let numbers = db.find(&TenantId::default(), DAY, &matcher, &never).unwrap();
+    let first = db.ids(DAY, &numbers).unwrap();
+    assert_eq!((first.len(), db.days.bytes()), (1, 0));
+    let mut rounds = 1;
+    while db.days.bytes() == 0 {
+        assert_eq!(db.ids(DAY, &numbers).unwrap(), first);
+        rounds += 1;
+    }
+    assert!((20..200).contains(&rounds), "loaded in round {rounds}");
+    assert_eq!(db.ids(DAY, &numbers).unwrap(), first);
+}
