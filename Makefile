@@ -57,7 +57,7 @@ test: all tools ## Run every test, the ones with real processes included
 
 .PHONY: soak
 soak: all tools ## Run the long versions of fault, fuzz and random tests
-	RANGEKEEPER_SOAK=1 RANGEKEEPER_FUZZ_SECONDS=$(FUZZ_SECONDS) PROPTEST_CASES=20000 \
+	RANGEKEEPER_SOAK=1 RANGEKEEPER_FUZZ_SECONDS=$(FUZZ_SECONDS) PROPTEST_CASES=5000 \
 	  $(CARGO) test $(LOCKED) --workspace --no-fail-fast
 	$(MAKE) fuzz
 

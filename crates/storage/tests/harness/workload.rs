@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 /// Batches of which one may be sent again.
 const REMEMBERED: usize = 20;
 
-/// The seeds to run: the one in `RANGEKEEPER_SEED`; else `count`, or a hundred times as many where
+/// The seeds to run: the one in `RANGEKEEPER_SEED`; else `count`, or forty times as many where
 /// `RANGEKEEPER_SOAK` is set.
 pub fn seeds(count: u64) -> Vec<u64> {
     if let Ok(seed) = std::env::var("RANGEKEEPER_SEED") {
@@ -26,7 +26,7 @@ pub fn seeds(count: u64) -> Vec<u64> {
     }
     let soak = std::env::var("RANGEKEEPER_SOAK").is_ok_and(|value| value == "1");
     let first = fastrand::u64(..) >> 16;
-    (first..first + if soak { count * 100 } else { count }).collect()
+    (first..first + if soak { count * 40 } else { count }).collect()
 }
 
 /// Makes batches.
