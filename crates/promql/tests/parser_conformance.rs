@@ -41,7 +41,8 @@ fn error_with(text: &str, options: &ParserOptions) -> String {
 }
 
 /// Upstream's case was put together from pieces, because it has a backtick, and the list has only
-/// the first of them: an unclosed brace.
+/// the first of them: an unclosed brace, of which `promtool promql format` of Prometheus 3.5 says
+/// "1:14: parse error: unexpected end of input inside braces".
 const CUT_SHORT: &str = "{'foo\\'bar', ";
 const CUT_OFF: &str = "`a\\dos\\path`=\"boo\"}";
 
@@ -52,6 +53,7 @@ fn upstream_parser_cases_give_the_same_errors_at_the_same_places() {
     for case in &cases {
         let text = case["expr"].as_str().unwrap();
         if text == CUT_SHORT {
+            assert_eq!(error(text), "1:14: parse error: unexpected end of input inside braces");
             assert!(parse(&format!("{CUT_SHORT}{CUT_OFF}"), &ParserOptions::ALL).is_ok());
             continue;
         }
