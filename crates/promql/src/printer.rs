@@ -6,12 +6,13 @@ mod quote;
 
 use std::fmt::{self, Write};
 
+use crate::annotations::go_float;
 use crate::ast::{
     Aggregate, At, Binary, Cardinality, Duration, DurationExpr, DurationOp, Expr, MatrixSelector,
     Subquery, UnaryOp, VectorMatching, VectorSelector,
 };
 
-pub(crate) use number::{duration_text, go_float};
+pub(crate) use number::duration_text;
 pub use pretty::pretty;
 pub(crate) use quote::quote_bytes;
 

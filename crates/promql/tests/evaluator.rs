@@ -85,6 +85,28 @@ fn a_query_that_has_to_stop_stops_and_says_why() {
 }
 
 #[test]
+fn matching_two_vectors_stops_in_the_middle() {
+    let storage = storage(&["a_total", "b_total"], 400);
+    let expr = parse("a_total * on (host) b_total", &ParserOptions::ALL).unwrap();
+    let engine = Engine::new(options(1));
+    let asks = |limit: u64| {
+        let asked = AtomicU64::new(0);
+        let interrupt = || {
+            let is_over = asked.fetch_add(1, Ordering::Relaxed) >= limit;
+            is_over.then_some(Interrupt::Canceled)
+        };
+        let query = Query { interrupt: &interrupt, ..Query::instant(&expr, MINUTE_MS) };
+        let result = engine.evaluate(&storage, &query);
+        (result, asked.load(Ordering::Relaxed))
+    };
+    let (result, all) = asks(u64::MAX);
+    assert!(result.is_ok() && all > 400, "each pair is a chance to stop: {all}");
+    let (result, asked) = asks(all - 200);
+    assert_eq!(result.unwrap_err().class(), ErrorClass::Canceled);
+    assert!(asked < all - 190, "it went on after it had to stop: {asked} of {all}");
+}
+
+#[test]
 fn limits_refuse_what_is_over_them() {
     let storage = storage(&["a_total"], 50);
     let few_samples = EngineOptions { max_samples: 49, ..options(2) };

@@ -66,13 +66,21 @@ impl Evaluator<'_> {
                 operation.refuse_many_to_one(group)?;
             }
             let mut results = Vec::new();
-            operation.match_group(group, &mut results, notes);
+            operation.match_group(group, notes, |row| {
+                self.check()?;
+                let held = rows.len() + results.len() + 1;
+                self.budget.pass(held as u64 * steps.count as u64)?;
+                // What never met is nothing, however many pairs there are.
+                if !row.is_empty() {
+                    results.push(row);
+                }
+                Ok(())
+            })?;
             if matching.card != Cardinality::OneToOne && same_labels::merge(&mut results).is_err() {
                 return Err(EvalError::GroupingNotUnique);
             }
             rows.append(&mut results);
         }
-        rows.retain(|row| !row.is_empty());
         same_labels::merge(&mut rows)?;
         self.hold(rows, steps)
     }
@@ -153,15 +161,20 @@ impl Match<'_> {
         Ok(())
     }
 
-    /// Makes the results of the rows that agree.
-    fn match_group(&self, group: &Group, results: &mut Vec<Row>, notes: &mut Annotations) {
+    /// Gives the results of the rows that agree to `take`.
+    fn match_group(
+        &self,
+        group: &Group,
+        notes: &mut Annotations,
+        mut take: impl FnMut(Row) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
         for many in group.many.iter().map(|index| &self.many[*index]) {
             for one in group.one.iter().map(|index| &self.one[*index]) {
                 let mut row = self.result_row(&many.labels, &one.labels, many.drop_name);
                 for step in 0..self.steps.count {
                     row.values[step] = self.of_samples(many, one, step, notes);
                 }
-                results.push(row);
+                take(row)?;
             }
             if let Some(fill) = self.matching.fill_right {
                 let labels = self.agreement(&many.labels);
@@ -172,10 +185,10 @@ impl Match<'_> {
                         row.values[step] = self.of_floats(many.values[step], fill, notes);
                     }
                 }
-                results.push(row);
+                take(row)?;
             }
         }
-        let Some(fill) = self.matching.fill_left else { return };
+        let Some(fill) = self.matching.fill_left else { return Ok(()) };
         for one in group.one.iter().map(|index| &self.one[*index]) {
             let labels = self.agreement(&one.labels);
             let mut row = self.result_row(&labels, &one.labels, false);
@@ -185,8 +198,9 @@ impl Match<'_> {
                     row.values[step] = self.of_floats(fill, one.values[step], notes);
                 }
             }
-            results.push(row);
+            take(row)?;
         }
+        Ok(())
     }
 
     fn of_samples(&self, many: &Row, one: &Row, step: usize, notes: &mut Annotations) -> f64 {

@@ -10,22 +10,6 @@ pub(super) fn plain(value: f64) -> String {
     format!("{value}")
 }
 
-/// The shortest form, with an exponent where it is far from 1: Go's `%v`.
-pub(crate) fn go_float(value: f64) -> String {
-    let plain = plain(value);
-    if !value.is_finite() || value == 0.0 {
-        return plain;
-    }
-    let scientific = format!("{value:e}");
-    let (digits, exponent) = scientific.split_once('e').expect("the form has an exponent");
-    let exponent: i32 = exponent.parse().expect("Rust wrote it");
-    if (-4..21).contains(&exponent) {
-        return plain;
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
-}
-
 /// A duration with its sign, from seconds.
 pub(super) fn signed_duration(seconds: f64) -> String {
     // As upstream: by way of nanoseconds, of which only whole milliseconds show.
