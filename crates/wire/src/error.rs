@@ -31,6 +31,12 @@ pub enum Fault {
     /// A group without an end, an end without a group, or groups nested too deeply.
     #[error("groups are not balanced")]
     Group,
+    /// No tenant has this name.
+    #[error("it names no tenant")]
+    Tenant,
+    /// Label bytes are not canonical.
+    #[error("labels are not canonical")]
+    Labels,
     /// The body is longer than offsets into it can say.
     #[error("the body is longer than 4 GiB")]
     TooLong,

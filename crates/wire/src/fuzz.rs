@@ -10,7 +10,7 @@ use rangekeeper_model::{
 };
 
 use crate::proto::{v1 as message_v1, v2 as message_v2};
-use crate::{DecodeError, Exemplar, Metadata, RawLabels, Sample, SeriesError, v1, v2};
+use crate::{DecodeError, Exemplar, Metadata, RawLabels, Sample, SeriesError, peer, v1, v2};
 
 type Pairs = Vec<(String, String)>;
 
@@ -66,6 +66,25 @@ pub fn remote_write_v2(data: &[u8]) {
                 assert_eq!(walked, Err(v2::RequestError::FirstSymbol));
             }
             Some(_) => assert_eq!(walked, Ok(plain_v2(&request))),
+        }
+    }
+}
+
+/// Walks `data` as a frame of rows between nodes, with all that is in it.
+pub fn peer_frame(data: &[u8]) {
+    for part in peer::frame(data) {
+        match part {
+            Err(_) => return,
+            Ok(peer::Part::Request(request)) => {
+                request.metadata().for_each(drop);
+            }
+            Ok(peer::Part::Row(row)) => {
+                assert_eq!(row.samples().count(), row.samples().len());
+                if let Some(rest) = row.rest() {
+                    rest.histograms().for_each(drop);
+                    rest.exemplars().for_each(drop);
+                }
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What comes and goes over the wire: remote write 1.0 and 2.0 as walks over the bytes where they
-//! lie, Snappy, and the headers that tell what a body is.
+//! lie, Snappy, and the headers that tell what a body is; and the rows that nodes send each other.
 //!
 //! The way of a request: [`negotiate()`] says which version it is, [`decompress`] uncompresses it
 //! into a buffer that is used again, [`v1::entries`] or [`v2::Scratch::read`] walks it. What is
@@ -16,6 +16,7 @@ mod histogram;
 mod labels;
 mod metadata;
 mod negotiate;
+pub mod peer;
 pub mod proto;
 mod sample;
 mod snappy;

@@ -112,7 +112,7 @@ enum Rest {
 impl<'a> Series<'a> {
     #[expect(clippy::inline_always, reason = "else results go through memory, in pieces")]
     #[inline(always)]
-    fn walk(message: Cursor<'a>) -> Result<Self, DecodeError> {
+    pub(crate) fn walk(message: Cursor<'a>) -> Result<Self, DecodeError> {
         match Self::walk_usual(message) {
             Some(series) => Ok(series),
             None => Self::walk_any(message),
