@@ -65,17 +65,19 @@ fn close(left: f64, right: f64) -> bool {
     left == right || (finite && (left - right).abs() <= TOLERANCE * left.abs().max(right.abs()))
 }
 
-/// A few words for a table: the number of series and the first value.
+/// A few words for a table: the number of series and the value of the one whose labels come first,
+/// because only sorting queries promise an order.
 pub fn summary(data: &Value) -> String {
     let result = &data["result"];
-    let Some(list) = result.as_array() else { return result.to_string() };
-    match list.first() {
-        None => "nothing".to_owned(),
-        Some(series) if series.get("metric").is_some() => {
-            let text = series["value"][1].as_str().unwrap_or("a range");
-            format!("{}: {}", list.len(), shortened(text))
-        }
-        Some(_) => shortened(list.last().and_then(Value::as_str).unwrap_or_default()),
+    match by_labels(data) {
+        Some(series) => match series.values().next() {
+            None => "nothing".to_owned(),
+            Some(first) => {
+                format!("{}: {}", series.len(), shortened(first[1].as_str().unwrap_or("a range")))
+            }
+        },
+        // A scalar or a string: time and value.
+        None => shortened(result[1].as_str().unwrap_or_default()),
     }
 }
 
@@ -111,6 +113,14 @@ mod tests {
         assert!(same(&vector(&[("x", "+Inf")]), &vector(&[("x", "+Inf")])));
         assert!(!same(&vector(&[("x", "+Inf")]), &vector(&[("x", "-Inf")])));
         assert!(!same(&vector(&[("x", "NaN")]), &vector(&[("x", "0")])));
+    }
+
+    #[test]
+    fn a_table_shows_the_same_series_of_both_answers() {
+        let (left, right) = (vector(&[("x", "1"), ("y", "2")]), vector(&[("y", "2"), ("x", "1")]));
+        assert_eq!((summary(&left), summary(&right)), ("2: 1".to_owned(), "2: 1".to_owned()));
+        assert_eq!(summary(&vector(&[])), "nothing");
+        assert_eq!(summary(&json!({"resultType": "scalar", "result": [1.5, "7"]})), "7");
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn main() -> Result<()> {
 
     let queries = answers::queries(include_str!("../../demo-queries.txt"));
     let rows = world.compare(&queries, moment)?;
-    println!("\nEach answer: how many series, and the first one's value.");
+    println!("\nEach answer: how many series, and the value of the first by its labels.");
     println!("{:QUERY_WIDTH$}  {:<16}  {:<16}  same", "query", "Prometheus", "rangekeeper");
     for row in &rows {
         let query: String = row.query.chars().take(QUERY_WIDTH).collect();
