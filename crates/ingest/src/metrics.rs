@@ -12,7 +12,34 @@ pub struct IngestMetrics {
     rejected: IntCounterVec,
     rejected_exemplars: IntCounterVec,
     unavailable: IntCounter,
+    refused: IntCounterVec,
     unsorted: IntCounter,
+}
+
+/// Why nothing of a request was stored, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestReason {
+    /// The body is no Snappy block.
+    Snappy,
+    /// The message is no protobuf of its kind.
+    Malformed,
+    /// The table of symbols is missing or does not begin as it has to.
+    Symbols,
+    /// It holds more than one request may.
+    TooLarge,
+}
+
+impl RequestReason {
+    const ALL: [Self; 4] = [Self::Snappy, Self::Malformed, Self::Symbols, Self::TooLarge];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Snappy => "snappy",
+            Self::Malformed => "malformed",
+            Self::Symbols => "symbols",
+            Self::TooLarge => "too_large",
+        }
+    }
 }
 
 impl IngestMetrics {
@@ -38,6 +65,11 @@ impl IngestMetrics {
                 "rangekeeper_ingest_unavailable_requests_total",
                 "Requests that the store could not take now; their senders try again.",
             ),
+            refused: registry.counters(
+                "rangekeeper_ingest_refused_requests_total",
+                &["reason"],
+                "Requests of which nothing was stored, for good, by reason.",
+            ),
             unsorted: registry.counter(
                 "rangekeeper_ingest_noncanonical_series_total",
                 "Series that were met for the first time with labels not in canonical order.",
@@ -45,6 +77,9 @@ impl IngestMetrics {
         };
         for reason in Reason::ALL {
             metrics.rejected.with_label_values(&[reason.name()]);
+        }
+        for reason in RequestReason::ALL {
+            metrics.refused.with_label_values(&[reason.name()]);
         }
         for reason in Reason::OF_EXEMPLARS {
             metrics.rejected_exemplars.with_label_values(&[reason.name()]);
@@ -72,6 +107,10 @@ impl IngestMetrics {
 
     pub(crate) fn unavailable(&self) {
         self.unavailable.inc();
+    }
+
+    pub(crate) fn refused(&self, reason: RequestReason) {
+        self.refused.with_label_values(&[reason.name()]).inc();
     }
 
     pub(crate) fn unsorted(&self) {

@@ -8,7 +8,8 @@ use rangekeeper_storage::{Store, WriteError};
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::{DecodeError, SnappyError, Version, decompress, v1, v2};
 
-use crate::metrics::IngestMetrics;
+use crate::metrics::{IngestMetrics, RequestReason};
+use crate::reject::WrittenOut;
 use crate::request::{Judged, Request};
 use crate::statements::Statements;
 
@@ -98,6 +99,8 @@ enum Failure {
     #[error("{0}")]
     Request(#[from] v2::RequestError),
     #[error("{0}")]
+    WrittenOut(#[from] WrittenOut),
+    #[error("{0}")]
     Store(#[from] WriteError),
 }
 
@@ -107,7 +110,21 @@ impl Failure {
             Self::Snappy(error) => error.class(),
             Self::Decode(error) => error.class(),
             Self::Request(error) => error.class(),
+            Self::WrittenOut(_) => ErrorClass::TooLarge,
             Self::Store(error) => error.class(),
+        }
+    }
+
+    /// The name under which it is counted.
+    fn reason(&self) -> RequestReason {
+        match self {
+            Self::Snappy(error) if error.class() == ErrorClass::TooLarge => RequestReason::TooLarge,
+            Self::Snappy(_) => RequestReason::Snappy,
+            Self::Decode(_) | Self::Request(v2::RequestError::Malformed(_)) => {
+                RequestReason::Malformed
+            }
+            Self::Request(_) => RequestReason::Symbols,
+            Self::WrittenOut(_) | Self::Store(_) => RequestReason::TooLarge,
         }
     }
 }
@@ -161,6 +178,8 @@ impl Receiver {
             Err(failure) => {
                 if failure.class().is_retryable() {
                     shared.metrics.unavailable();
+                } else {
+                    shared.metrics.refused(failure.reason());
                 }
                 let result = Err((failure.class(), failure.to_string()));
                 Outcome { result, written: Written::default() }
@@ -198,6 +217,7 @@ impl Shared {
                 let message = symbols.read(body)?;
                 for series in message.series() {
                     request.series_v2(series?)?;
+                    request.check_written_out()?;
                 }
                 Ok(request.finish(&self.metrics)?)
             }

@@ -89,6 +89,19 @@ impl Reason {
     }
 }
 
+/// The labels of a request are larger, written out, than a request may be. Nothing of it is taken:
+/// a reference of a byte stands for a text of any length, and what a short request makes the store
+/// hold must be bounded as what a long one does.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "labels of over {limit} bytes, with each symbol written out where it is referred to; \
+         send fewer series in one request"
+)]
+pub(crate) struct WrittenOut {
+    /// Bytes that are allowed.
+    pub(crate) limit: usize,
+}
+
 /// What was refused of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {

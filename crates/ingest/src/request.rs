@@ -10,7 +10,7 @@ use rangekeeper_wire::{
 
 use crate::metrics::IngestMetrics;
 use crate::receiver::Limits;
-use crate::reject::{Reason, Refusals, Shown};
+use crate::reject::{Reason, Refusals, Shown, WrittenOut};
 use crate::statements::{Statement, Statements};
 
 /// A series of either version, as it lies in the body.
@@ -35,6 +35,8 @@ pub(crate) struct Request<'a> {
     /// Canonical label bytes, where the sender's are not; those of the series in hand, at its
     /// front.
     canonical: Vec<u8>,
+    /// Bytes of what references stand for, in remote write 2.0.
+    written_out: usize,
     said: Said<'a>,
 }
 
@@ -80,6 +82,7 @@ impl<'a> Request<'a> {
             refusals: Refusals::default(),
             rows: Vec::with_capacity(2048),
             canonical: Vec::new(),
+            written_out: 0,
             said: Said::default(),
         }
     }
@@ -124,6 +127,7 @@ impl<'a> Request<'a> {
             Ok(bytes) => (self.hasher.hash(bytes), bytes.len()),
             Err(error) => return self.refuse_series_of(error, Series::V2(series)),
         };
+        self.written_out += length;
         let samples = series.samples().count();
         if (samples == 0 || !series.has_only_samples())
             && !self.is_of_one_kind(series, samples, length)
@@ -147,6 +151,13 @@ impl<'a> Request<'a> {
         if series.has_only_samples() { Ok(()) } else { self.rest_v2(row, series) }
     }
 
+    /// Checks that what was referred to so far is within the limit of a request.
+    #[inline]
+    pub(crate) fn check_written_out(&self) -> Result<(), WrittenOut> {
+        let limit = self.limits.decoded_bytes;
+        if self.written_out > limit { Err(WrittenOut { limit }) } else { Ok(()) }
+    }
+
     /// Takes what there is of a series besides float samples.
     #[inline(never)]
     fn rest_v2(&mut self, row: RowIndex, series: v2::Series<'a>) -> Result<(), DecodeError> {
@@ -154,6 +165,10 @@ impl<'a> Request<'a> {
             self.histogram(row, histogram?);
         }
         for exemplar in series.exemplars() {
+            if self.check_written_out().is_err() {
+                // The caller finds out, too.
+                return Ok(());
+            }
             if let Err((reason, why)) = self.exemplar(row, &exemplar?) {
                 // Remote write 2.0 wants to be told of everything that is not written.
                 let labels = self.shown(row);
@@ -228,6 +243,7 @@ impl<'a> Request<'a> {
         }
         let statement = Statement::new(&self.hasher, self.today, start, &metadata);
         if !self.statements.has(statement) {
+            self.written_out += metadata.help.len() + metadata.unit.len();
             self.said.news.push((statement, self.rows.len()));
         }
         Ok(())
@@ -305,6 +321,7 @@ impl<'a> Request<'a> {
             return Err((reason, format!("{at_ms} is {why}")));
         }
         let labels = exemplar.labels().map_err(|e| (Reason::InvalidLabels, e.to_string()))?;
+        self.written_out += labels.as_bytes().len();
         if let Err(reason) = judge(self.limits, &labels) {
             return Err((reason, excess(self.limits, reason, &labels)));
         }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{
-    Labels, MatchOp, Matcher, STALE_NAN_BITS, Samples, ShardCount, TenantId, TimeRange,
+    Day, Labels, MatchOp, Matcher, STALE_NAN_BITS, Samples, ShardCount, TenantId, TimeRange,
 };
+use rangekeeper_storage::db::never;
 use rangekeeper_storage::{Clock, ReadLimits, Store, StoreError, StoreOptions};
 
 const T0: i64 = 1_760_000_000_000;
@@ -184,4 +185,37 @@ fn a_reader_is_told_of_too_many_series_before_they_are_read() {
         );
         store.checkpoint().unwrap();
     }
+}
+
+#[test]
+fn the_first_exemplar_of_a_day_is_seen_while_a_checkpoint_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let trace = Labels::from_pairs([("trace", "1")]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for day in (0..25).rev() {
+        let at_ms = T0 - day * 86_400_000;
+        let mut write = store.write(&TenantId::default()).unwrap();
+        let row = write.series(write.tenant().hasher().hash(labels(1).as_bytes()));
+        write.float(at_ms, 0, 1.0);
+        write.exemplar(row, at_ms, 1.0, trace.clone());
+        for row in write.resolve() {
+            write.define(row, labels(1)).unwrap();
+        }
+        runtime.block_on(write.commit()).unwrap();
+        let range = TimeRange { from_ms: at_ms, to_ms: at_ms };
+        std::thread::scope(|scope| {
+            let checkpoint = scope.spawn(|| store.checkpoint().unwrap());
+            let mut is_last = false;
+            while !is_last {
+                is_last = checkpoint.is_finished();
+                let selectors = [vec![up()]];
+                let found =
+                    store.exemplars(&TenantId::default(), &selectors, range, &never).unwrap();
+                assert_eq!(found.len(), 1, "{day} days ago");
+                assert!(store.days().unwrap().contains(&Day::of(at_ms)), "{day} days ago");
+            }
+        });
+    }
+    store.close();
 }

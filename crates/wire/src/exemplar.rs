@@ -4,7 +4,7 @@ use rangekeeper_model::Labels;
 
 use crate::cursor::{BYTES, Cursor, FIXED64, Messages, VARINT, fields, key};
 use crate::error::DecodeError;
-use crate::labels::{MetricName, RawPair, RawPairs, SeriesError, canonicalize};
+use crate::labels::{MAX_LABELS, MetricName, RawPair, RawPairs, SeriesError, canonicalize};
 use crate::v2::Symbols;
 
 const LABELS: u32 = key(1, BYTES);
@@ -46,7 +46,7 @@ impl<'a> Exemplar<'a> {
         match self.symbols {
             Some(symbols) => symbols.resolve(self.message, &mut pairs)?,
             None => {
-                for pair in RawPairs::new(self.message) {
+                for pair in RawPairs::new(self.message).take(MAX_LABELS + 1) {
                     pairs.push(pair?);
                 }
             }

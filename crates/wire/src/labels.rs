@@ -10,6 +10,13 @@ const NAME: u32 = key(1, BYTES);
 const VALUE: u32 = key(2, BYTES);
 const LABEL_FIELDS: u32 = fields(&[1, 2]);
 
+/// Labels of a set beyond which it is refused without a closer look. In remote write 2.0 a reference
+/// of a byte or two stands for a text of any length: what a short request says must not be written
+/// out before it is known to be of a size that anybody would want to keep.
+pub(crate) const MAX_LABELS: usize = 1 << 16;
+/// Bytes of a label set, likewise.
+pub(crate) const MAX_LABEL_SET_BYTES: usize = 16 << 20;
+
 /// Error texts show this much of a label set: a sender logs the first 1,024 bytes of an answer.
 const SHOWN_BYTES: usize = 512;
 /// And this much of a name.
@@ -95,6 +102,12 @@ pub enum LabelFault {
     /// Every series has a metric name.
     #[error("no metric name")]
     NoMetricName,
+    /// No label set has so many labels, whatever the receiver allows.
+    #[error("more than {MAX_LABELS} labels")]
+    TooMany,
+    /// No label set is so long, whatever the receiver allows.
+    #[error("longer than {MAX_LABEL_SET_BYTES} bytes")]
+    TooLong,
 }
 
 impl SeriesError {
@@ -173,6 +186,14 @@ pub(crate) fn canonicalize(
 
 fn check(pairs: &[RawPair<'_>], metric_name: MetricName) -> Result<(), SeriesError> {
     let invalid = |fault| Err(SeriesError::Labels { labels: describe(pairs), fault });
+    if pairs.len() > MAX_LABELS {
+        return invalid(LabelFault::TooMany);
+    }
+    if pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        > MAX_LABEL_SET_BYTES
+    {
+        return invalid(LabelFault::TooLong);
+    }
     if pairs.iter().any(|(n, v)| str::from_utf8(n).is_err() || str::from_utf8(v).is_err()) {
         return invalid(LabelFault::NotUtf8);
     }

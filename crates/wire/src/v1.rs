@@ -11,7 +11,7 @@ use crate::error::DecodeError;
 use crate::exemplar::Exemplars;
 use crate::histogram::Histograms;
 use crate::labels::{
-    MetricName, RawLabels, RawPair, RawPairs, SeriesError, canonicalize, text_pair,
+    MAX_LABELS, MetricName, RawLabels, RawPair, RawPairs, SeriesError, canonicalize, text_pair,
 };
 use crate::metadata::FamilyMetadata;
 use crate::sample::{self, Samples};
@@ -159,7 +159,8 @@ impl<'a> Series<'a> {
     /// The canonical bytes of the labels, written into `buffer`: the slow way, for labels that are
     /// not known.
     pub fn canonical<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], SeriesError> {
-        let mut pairs = RawPairs::new(self.message).collect::<Result<Vec<RawPair<'_>>, _>>()?;
+        let pairs = RawPairs::new(self.message).take(MAX_LABELS + 1);
+        let mut pairs = pairs.collect::<Result<Vec<RawPair<'_>>, _>>()?;
         canonicalize(&mut pairs, MetricName::Required, buffer)?;
         Ok(buffer)
     }

@@ -25,7 +25,7 @@ const FIRST_SHORT_LIVED: u32 = 1_000_000;
 const STEP_MS: i64 = 100;
 
 /// How long before the start of the run the samples begin; the run may not last longer.
-const HEAD_START_MS: i64 = 40 * 60 * 1000;
+const HEAD_START_MS: i64 = 4 * 60 * 60 * 1000;
 
 /// How much older late samples are. Another day, so that they lie in another part of the store.
 const LATE_BY_MS: i64 = 2 * 24 * 60 * 60 * 1000;

@@ -104,6 +104,14 @@ impl Harness {
     }
 }
 
+impl Harness {
+    /// Requests of which nothing was stored, for good.
+    pub fn refused_requests(&self, reason: &str) -> u64 {
+        let counts = self.counts("rangekeeper_ingest_refused_requests_total");
+        counts.get(reason).copied().unwrap_or(0)
+    }
+}
+
 impl Drop for Harness {
     fn drop(&mut self) {
         self.store.close();

@@ -230,3 +230,54 @@ fn a_store_that_cannot_take_a_write_has_all_of_it_sent_again() {
     assert_eq!((class, outcome.written), (ErrorClass::Unavailable, written(0, 0, 0)));
     assert!(harness.refused().is_empty());
 }
+
+#[test]
+fn a_short_request_that_says_much_by_reference_is_refused_as_a_whole() {
+    let limits = Limits { decoded_bytes: 1 << 20, ..Limits::default() };
+    let long = "x".repeat(8_000);
+    let names: Vec<_> = (0..10).map(|number| format!("label_{number}")).collect();
+    let number = |at: usize| format!("{at}");
+    let request = |series: usize, exemplars: usize| {
+        let mut request = RequestV2::at(NOW_MS);
+        for at in 0..series {
+            let number = number(at);
+            let mut labels = vec![("__name__", "much"), ("number", number.as_str())];
+            labels.extend(names.iter().map(|name| (name.as_str(), long.as_str())));
+            request = request.with(&labels, |symbols, series| {
+                series.samples.push(sample_v2(NOW_MS, 1.0));
+                let labels_refs = symbols.labels(&labels[2..]);
+                let timestamp = NOW_MS;
+                let exemplar = v2::Exemplar { labels_refs, value: 1.0, timestamp };
+                series.exemplars = vec![exemplar; exemplars];
+            });
+        }
+        request
+    };
+    for (series, exemplars) in [(14, 0), (1, 14)] {
+        let harness = Harness::with(limits);
+        assert!(request(series, exemplars).body().len() < 10_000, "it is short");
+        let outcome = harness.v2(request(series, exemplars));
+        let (class, message) = outcome.result.expect_err("it says more than a request may");
+        assert_eq!(class, ErrorClass::TooLarge);
+        assert!(message.starts_with("labels of over 1048576 bytes"), "{message}");
+        assert_eq!(outcome.written, written(0, 0, 0));
+        assert_eq!(harness.series(), [""; 0], "nothing of it is stored");
+        assert_eq!(harness.refused_requests("too_large"), 1);
+    }
+    let harness = Harness::with(limits);
+    assert_eq!(harness.v2(request(10, 0)).result, Ok(()));
+}
+
+#[test]
+fn a_label_set_that_is_too_long_to_write_out_is_refused_alone() {
+    let long = "x".repeat(3 << 20);
+    let names: Vec<_> = (0..6).map(|number| format!("label_{number}")).collect();
+    for sorted in [true, false] {
+        let mut labels = vec![("__name__", "bad")];
+        labels.extend(names.iter().map(|name| (name.as_str(), long.as_str())));
+        if !sorted {
+            labels.reverse();
+        }
+        check(Reason::InvalidLabels, 1, "longer than 16777216 bytes", &labels, one_sample);
+    }
+}

@@ -18,6 +18,9 @@ pub enum EvalError {
     /// More samples would be held than the limit allows.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// A label would be longer than one can be.
+    #[error("String too long to encode as label.")]
+    LabelTooLong,
     /// The selectors match more series than the limit allows.
     #[error("query would touch {matched} series, more than the limit of {limit}")]
     TooManySeries {

@@ -10,6 +10,12 @@ use super::steps::Steps;
 use crate::annotations::Annotations;
 use crate::ast::{Call, Expr};
 
+/// The longest value that a label can get, as in Prometheus: its labels keep lengths in 24 bits. A
+/// replacement can name a group many times, so a short query could make texts of any length.
+const MAX_VALUE_BYTES: usize = (1 << 24) - 1;
+/// Bytes of labels that count as one sample against the limit of samples.
+const BYTES_A_SAMPLE: u64 = 16;
+
 /// A text as a label's name, if it can be one: any UTF-8 but the empty text.
 pub(crate) fn label_name(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())
@@ -37,6 +43,24 @@ fn name_in<'a>(arg: &'a Expr, role: &str, call: &Call) -> Result<&'a str, EvalEr
     })
 }
 
+/// Bytes of labels that one call has made.
+#[derive(Default)]
+struct Made {
+    bytes: u64,
+}
+
+impl Made {
+    /// Checks that a value of at most `bytes` may be made.
+    fn add(&mut self, evaluator: &Evaluator<'_>, bytes: usize) -> Result<(), EvalError> {
+        evaluator.check()?;
+        if bytes > MAX_VALUE_BYTES {
+            return Err(EvalError::LabelTooLong);
+        }
+        self.bytes += bytes as u64;
+        evaluator.budget.pass(self.bytes / BYTES_A_SAMPLE)
+    }
+}
+
 impl Evaluator<'_> {
     /// `label_replace`
     pub fn label_replace(
@@ -53,10 +77,16 @@ impl Evaluator<'_> {
         let target = name_in(&call.args[1], "destination", call)?;
         let replacement = String::from_utf8_lossy(bytes_of(&call.args[2]));
         let source = text_of(&call.args[3]).unwrap_or_default();
+        let groups = replacement.matches('$').count();
         let mut vector = self.vector(&call.args[0], steps, notes)?;
+        let mut made = Made::default();
         for row in &mut vector.rows {
             let value = row.labels.value(source).unwrap_or_default();
             if let Some(captures) = regex.captures(value) {
+                made.add(
+                    self,
+                    replacement.len().saturating_add(groups.saturating_mul(value.len())),
+                )?;
                 let mut replaced = String::new();
                 captures.expand(&replacement, &mut replaced);
                 set_label(row, target, &replaced);
@@ -78,9 +108,13 @@ impl Evaluator<'_> {
         let target = name_in(&call.args[1], "destination", call)?;
         let separator = String::from_utf8_lossy(bytes_of(&call.args[2]));
         let mut vector = self.vector(&call.args[0], steps, notes)?;
+        let mut made = Made::default();
         for row in &mut vector.rows {
             let values = sources.iter().map(|name| row.labels.value(name).unwrap_or_default());
-            let joined = values.collect::<Vec<_>>().join(&separator);
+            let values: Vec<_> = values.collect();
+            let lengths = values.iter().map(|value| value.len() + separator.len());
+            made.add(self, lengths.sum())?;
+            let joined = values.join(&separator);
             set_label(row, target, &joined);
         }
         same_labels::merge(&mut vector.rows)?;

@@ -319,10 +319,9 @@ mod tests {
     proptest! {
         #[test]
         fn postings_sort_as_the_tuple_of_their_parts(
-            a in ("[ab.]{1,3}", "[\\x00\\x01a\u{ff}]{0,4}", "[\\x00a]{0,3}"),
-            b in ("[ab.]{1,3}", "[\\x00\\x01a\u{ff}]{0,4}", "[\\x00a]{0,3}"),
+            a in ("[ab.]{0,2}[ab]", "[\\x00\\x01a\u{ff}]{0,4}", "[\\x00a]{0,3}"),
+            b in ("[ab.]{0,2}[ab]", "[\\x00\\x01a\u{ff}]{0,4}", "[\\x00a]{0,3}"),
         ) {
-            prop_assume!(a.0 != "." && a.0 != ".." && b.0 != "." && b.0 != "..");
             let keys = (posting(&a.0, &a.1, &a.2), posting(&b.0, &b.1, &b.2));
             prop_assert_eq!(keys.0.cmp(&keys.1), a.cmp(&b));
             let (tenant, rest) = take_part(&keys.0[DAY_BYTES..]).unwrap();

@@ -142,6 +142,16 @@ impl RecordEncoder {
         self.imports.clear();
     }
 
+    /// Bytes of the memory that is kept.
+    pub fn capacity_bytes(&self) -> usize {
+        self.definitions.bytes.capacity()
+            + self.floats.capacity_bytes()
+            + self.histograms.data.capacity()
+            + self.exemplars.data.capacity()
+            + self.metadata.capacity()
+            + self.imports.capacity()
+    }
+
     /// Forgets the definitions alone.
     pub fn clear_definitions(&mut self) {
         self.definitions.bytes.clear();

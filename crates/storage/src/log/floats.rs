@@ -44,6 +44,10 @@ impl FloatRuns {
         self.used = 0;
     }
 
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.data.capacity()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.used == 0
     }

@@ -129,6 +129,15 @@ impl Columns {
         }
     }
 
+    /// Bytes of the greater parts of the memory.
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
+            + self.known.capacity() * size_of::<Known>()
+            + self.histograms.capacity() * size_of::<(u32, HistogramSample)>()
+            + self.exemplars.capacity() * size_of::<(u32, Exemplar)>()
+            + (self.timestamps.capacity() + self.values.capacity() + self.starts.capacity()) * 8
+    }
+
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.order.clear();

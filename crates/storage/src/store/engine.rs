@@ -21,6 +21,8 @@ use crate::log::{Log, Position, RecordEncoder};
 
 /// How many requests' memory is kept for the next ones. More requests than that at once allocate.
 const SPARE_BUFFERS: usize = 16;
+/// Memory that grew beyond this is given back: one huge request must not hold it for ever.
+const SPARE_BYTES: usize = 4 << 20;
 
 /// Most families whose last metadata is remembered, so that what senders repeat every minute is not
 /// logged again.
@@ -192,7 +194,7 @@ impl Engine {
 
     pub(super) fn return_columns(&self, columns: Columns) {
         let mut spare = self.spare_columns.lock();
-        if spare.len() < SPARE_BUFFERS {
+        if spare.len() < SPARE_BUFFERS && columns.capacity_bytes() <= SPARE_BYTES {
             spare.push(columns);
         }
     }
@@ -203,7 +205,7 @@ impl Engine {
 
     pub(super) fn return_encoder(&self, encoder: RecordEncoder) {
         let mut spare = self.spare_encoders.lock();
-        if spare.len() < SPARE_BUFFERS {
+        if spare.len() < SPARE_BUFFERS && encoder.capacity_bytes() <= SPARE_BYTES {
             spare.push(encoder);
         }
     }

@@ -160,12 +160,11 @@ impl Store {
         for matchers in selectors {
             series.extend(engine.series(&tenant, matchers, range, stop)?);
         }
-        let days = engine.days(range);
         let mut found = Vec::new();
         for labels in series {
             let hash = tenant.hasher.hash(labels.as_bytes());
             let id = engine.head.new_series(&tenant, hash, labels.clone()).id;
-            let exemplars = engine.exemplars_of(id, range, &days)?;
+            let exemplars = engine.exemplars_of(id, range)?;
             if !exemplars.is_empty() {
                 found.push(SeriesExemplars { labels, exemplars });
             }
@@ -188,19 +187,15 @@ impl Store {
 }
 
 impl super::engine::Engine {
-    fn exemplars_of(
-        &self,
-        id: SeriesId,
-        range: TimeRange,
-        days: &[Day],
-    ) -> Result<Vec<Exemplar>, StoreError> {
+    fn exemplars_of(&self, id: SeriesId, range: TimeRange) -> Result<Vec<Exemplar>, StoreError> {
         let mut found: Vec<Exemplar> = {
             let stripe = self.head.stripe(self.head.stripe_of(id.shard()));
             let wanted = |e: &&Exemplar| e.id == id && range.contains(e.timestamp_ms);
             stripe.exemplars().filter(wanted).cloned().collect()
         };
-        for day in days {
-            self.db.read_exemplars(*day, id, range, |stored| {
+        // Only now: a checkpoint may have brought the first of a day into the database meanwhile.
+        for day in self.days(range) {
+            self.db.read_exemplars(day, id, range, |stored| {
                 let (timestamp_ms, value) = (stored.timestamp_ms, stored.value);
                 found.push(Exemplar { id, timestamp_ms, value, labels: stored.labels });
                 true

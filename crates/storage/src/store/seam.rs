@@ -34,10 +34,12 @@ impl Store {
     /// The days that have data.
     pub fn days(&self) -> Result<Vec<Day>, StoreError> {
         let engine = self.engine()?;
-        let mut days = engine.days(TimeRange::ALL);
+        let mut days = Vec::new();
         for stripe in 0..engine.head.stripe_count() {
             days.extend(engine.head.stripe(stripe).unregistered().map(|(_, _, day)| day));
         }
+        // Only now: a day may have gone from the head into the database meanwhile.
+        days.extend(engine.days(TimeRange::ALL));
         days.sort_unstable();
         days.dedup();
         Ok(days)

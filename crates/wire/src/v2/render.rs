@@ -43,6 +43,12 @@ impl<'b, 'a> LabelWriter<'b, 'a> {
         self.write_any(name, value);
     }
 
+    /// Length of what was written so far.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
     /// Length of what was written.
     #[inline]
     pub(super) fn finish(self) -> usize {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::cursor::Cursor;
 use crate::error::DecodeError;
-use crate::labels::{RawPair, SeriesError};
+use crate::labels::{LabelFault, MAX_LABEL_SET_BYTES, MAX_LABELS, RawPair, SeriesError};
 
 /// Error texts show this many references.
 const SHOWN_REFS: usize = 64;
@@ -140,6 +140,9 @@ impl<'a> Symbols<'a> {
             let is_metric_name =
                 name.prefix == METRIC_NAME_PREFIX && name.len() == METRIC_NAME.len();
             has_metric_name |= is_metric_name && value.len() > 0;
+            if writer.len() + name.len() + value.len() > MAX_LABEL_SET_BYTES {
+                return None;
+            }
             writer.write(name, value);
             previous = name;
         }
@@ -179,8 +182,14 @@ impl<'a> Symbols<'a> {
     ) -> Result<(), SeriesError> {
         let mut iter = Refs::of(message);
         let mut refs = Vec::new();
-        while let Some(reference) = iter.next()? {
+        while refs.len() <= 2 * MAX_LABELS
+            && let Some(reference) = iter.next()?
+        {
             refs.push(reference);
+        }
+        if refs.len() > 2 * MAX_LABELS {
+            let labels = format!("{} references and more", refs.len());
+            return Err(SeriesError::Labels { labels, fault: LabelFault::TooMany });
         }
         let (chunks, odd) = refs.as_chunks::<2>();
         if !odd.is_empty() {
