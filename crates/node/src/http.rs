@@ -195,8 +195,8 @@ async fn act(
         Action::Metrics => operate::metrics(surface).await,
         Action::Healthy => operate::healthy(),
         Action::Ready => operate::ready(surface),
-        Action::Seal => operate::seal(surface).await,
-        Action::Snapshot => operate::snapshot(surface, request).await,
-        Action::ConfirmClock => operate::confirm_clock(surface).await,
+        Action::Seal => operate::seal(surface, observed).await,
+        Action::Snapshot => operate::snapshot(surface, observed, request).await,
+        Action::ConfirmClock => operate::confirm_clock(surface, observed).await,
     }
 }

@@ -12,7 +12,7 @@ mod snapshot;
 pub use log::{LogError, LogFormat, install, subscriber};
 pub use registry::{Definition, Kind, Registry, latency_buckets};
 pub use request_id::{RequestId, RequestIds};
-pub use snapshot::{Family, Readings};
+pub use snapshot::{Distribution, Family, Readings};
 
 pub use prometheus::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec,

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt};
 
@@ -25,6 +26,17 @@ pub enum LogError {
         levels: String,
         /// Why it is wrong.
         source: tracing_subscriber::filter::ParseError,
+    },
+    /// A part of them is neither a level nor a level of a target.
+    #[error(
+        "parse log levels {levels:?}: {part:?} is neither a level (off, error, warn, info, debug, \
+         trace) nor target=level"
+    )]
+    Part {
+        /// What was given.
+        levels: String,
+        /// The part.
+        part: String,
     },
     /// Another subscriber got there first.
     #[error("install the log: one is installed already")]
@@ -51,8 +63,7 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(levels)
-        .map_err(|source| LogError::Levels { levels: levels.to_owned(), source })?;
+    let filter = filter(levels)?;
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Text => fmt::layer().with_ansi(colour).with_writer(writer).boxed(),
         LogFormat::Json => fmt::layer()
@@ -63,6 +74,21 @@ where
             .boxed(),
     };
     Ok(Registry::default().with(lines.with_filter(filter)))
+}
+
+/// The filter that `levels` means. By itself the parser takes a mistyped level for the name of a
+/// target, and then nothing is logged.
+fn filter(levels: &str) -> Result<EnvFilter, LogError> {
+    let is_level = |text: &str| text.parse::<LevelFilter>().is_ok();
+    for part in levels.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        if !is_level(level.trim()) {
+            let (levels, part) = (levels.to_owned(), part.to_owned());
+            return Err(LogError::Part { levels, part });
+        }
+    }
+    EnvFilter::try_new(levels)
+        .map_err(|source| LogError::Levels { levels: levels.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -127,5 +153,16 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, &own).lines().count(), 2);
         let refused = subscriber(LogFormat::Text, "loud,=", false, io::sink).err().unwrap();
         assert!(refused.to_string().contains("loud"), "{refused}");
+    }
+
+    #[test]
+    fn a_mistyped_level_is_refused_by_name() {
+        for levels in ["info", "INFO,rangekeeper_storage=debug", "off", "rangekeeper_node=trace"] {
+            assert!(filter(levels).is_ok(), "{levels}");
+        }
+        for (levels, part) in [("infoo", "infoo"), ("info,", ""), ("info,a=loud", "a=loud")] {
+            let error = filter(levels).expect_err(levels).to_string();
+            assert!(error.contains(&format!("{part:?} is neither")), "{error}");
+        }
     }
 }

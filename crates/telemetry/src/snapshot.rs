@@ -6,12 +6,12 @@ use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::registry::Kind;
 
-/// A metric that a snapshot gives readings of: a counter or a gauge.
+/// A metric that a snapshot gives readings of.
 #[derive(Debug)]
 pub struct Family {
     /// `rangekeeper_<area>_<noun>_<unit|total>`.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// What kind of metric it is.
     pub kind: Kind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
@@ -37,6 +37,26 @@ impl Family {
     ) -> Self {
         Self { name, kind: Kind::Gauge, labels, help }
     }
+
+    /// A histogram, counted elsewhere.
+    pub const fn histogram(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, kind: Kind::Histogram, labels, help }
+    }
+}
+
+/// What a histogram has counted so far.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// Upper bounds, rising, and how many values each bucket has for itself.
+    pub buckets: Vec<(f64, u64)>,
+    /// Values above the last bound.
+    pub above: u64,
+    /// Sum of all values.
+    pub sum: f64,
 }
 
 /// The readings of one scrape.
@@ -51,6 +71,40 @@ impl Readings {
     /// A family that is not among those of the snapshot, or a wrong number of label values, is a
     /// bug and panics.
     pub fn set(&mut self, name: &str, label_values: &[&str], value: f64) {
+        self.push(name, label_values, |kind, metric| {
+            if kind == Kind::Counter {
+                let mut counter = proto::Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            } else {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        });
+    }
+
+    /// Gives what the histogram `name` has counted, likewise.
+    pub fn set_histogram(&mut self, name: &str, label_values: &[&str], counted: &Distribution) {
+        self.push(name, label_values, |_, metric| {
+            let mut total = 0;
+            let bucket = |(bound, count): &(f64, u64)| {
+                total += count;
+                let mut bucket = proto::Bucket::default();
+                bucket.set_upper_bound(*bound);
+                bucket.set_cumulative_count(total);
+                bucket
+            };
+            let buckets = counted.buckets.iter().map(bucket).collect();
+            let mut histogram = proto::Histogram::default();
+            histogram.set_bucket(buckets);
+            histogram.set_sample_count(total + counted.above);
+            histogram.set_sample_sum(counted.sum);
+            metric.set_histogram(histogram);
+        });
+    }
+
+    fn push(&mut self, name: &str, label_values: &[&str], fill: impl FnOnce(Kind, &mut Metric)) {
         let index = self
             .families
             .iter()
@@ -58,28 +112,20 @@ impl Readings {
             .unwrap_or_else(|| panic!("metric {name} is not among the snapshot's families"));
         let family = &self.families[index];
         assert_eq!(family.labels.len(), label_values.len(), "labels of metric {name}");
-        self.metrics[index].push(metric(family, label_values, value));
+        let mut metric = labelled(family, label_values);
+        fill(family.kind, &mut metric);
+        self.metrics[index].push(metric);
     }
 }
 
-fn metric(family: &Family, label_values: &[&str], value: f64) -> Metric {
+fn labelled(family: &Family, label_values: &[&str]) -> Metric {
     let pair = |(name, value): (&&str, &&str)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value((*value).to_owned());
         pair
     };
-    let mut metric = Metric::from_label(family.labels.iter().zip(label_values).map(pair).collect());
-    if family.kind == Kind::Counter {
-        let mut counter = proto::Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = proto::Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    }
-    metric
+    Metric::from_label(family.labels.iter().zip(label_values).map(pair).collect())
 }
 
 type Read = Box<dyn Fn(&mut Readings) + Send + Sync>;
@@ -94,7 +140,6 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn new(families: &'static [Family], read: Read) -> Self {
         let describe = |family: &Family| {
-            assert_ne!(family.kind, Kind::Histogram, "snapshots have no histograms");
             let labels = family.labels.iter().map(|&label| label.to_owned()).collect();
             Desc::new(family.name.to_owned(), family.help.to_owned(), labels, [].into())
                 .unwrap_or_else(|error| panic!("metric {} cannot be made: {error}", family.name))
@@ -117,7 +162,11 @@ impl Collector for Snapshot {
 }
 
 fn family(family: &Family, metrics: Vec<Metric>) -> MetricFamily {
-    let kind = if family.kind == Kind::Counter { MetricType::COUNTER } else { MetricType::GAUGE };
+    let kind = match family.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
+    };
     let mut out = MetricFamily::default();
     out.set_name(family.name.to_owned());
     out.set_help(family.help.to_owned());
@@ -163,5 +212,26 @@ mod tests {
         }
         assert!(!text.contains("never"), "a family without a reading is not exported:\n{text}");
         assert_eq!(registry.definitions().len(), 3);
+    }
+
+    #[test]
+    fn gives_histograms_that_were_counted_elsewhere() {
+        const FAMILIES: &[Family] =
+            &[Family::histogram("rangekeeper_test_duration_seconds", &[], "Times.")];
+        let registry = Registry::new();
+        registry.snapshot(FAMILIES, |readings| {
+            let counted = Distribution { buckets: vec![(0.5, 2), (1.0, 3)], above: 4, sum: 9.5 };
+            readings.set_histogram("rangekeeper_test_duration_seconds", &[], &counted);
+        });
+        let text = registry.encode();
+        for line in [
+            "rangekeeper_test_duration_seconds_bucket{le=\"0.5\"} 2",
+            "rangekeeper_test_duration_seconds_bucket{le=\"1\"} 5",
+            "rangekeeper_test_duration_seconds_bucket{le=\"+Inf\"} 9",
+            "rangekeeper_test_duration_seconds_sum 9.5",
+            "rangekeeper_test_duration_seconds_count 9",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in {text}");
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Settings {
             }
         }
         for (name, text) in &sources.environment {
-            let Some(key) = environment_key(name) else { continue };
+            let Some(key) = settings.environment_key(name)? else { continue };
             settings.set_text(key, text, Origin::Environment(name.clone()))?;
         }
         for assignment in &sources.set {
@@ -74,6 +74,36 @@ impl Settings {
             settings.set_text((*key).to_owned(), text, Origin::Option(option))?;
         }
         Ok(settings)
+    }
+
+    /// The key that an environment variable sets, if it is one of ours. One that begins as a key's
+    /// does and lacks the second underscore is refused: passed over, it would be believed in.
+    fn environment_key(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { return Ok(None) };
+        if let Some((section, key)) = rest.split_once("__") {
+            let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            return Ok(Some(format!("{section}.{key}")));
+        }
+        let rest = rest.to_ascii_lowercase();
+        let is_of_section = |key: &&String| {
+            key.split_once('.').is_some_and(|(section, _)| {
+                rest.strip_prefix(section).is_some_and(|rest| rest.starts_with('_'))
+            })
+        };
+        let Some((section, _)) =
+            self.values.keys().find(is_of_section).and_then(|key| key.split_once('.'))
+        else {
+            return Ok(None);
+        };
+        let meant = rest.replacen(&format!("{section}_"), &format!("{section}__"), 1);
+        Err(ConfigError::UnknownKey {
+            key: rest.clone(),
+            origin: Origin::Environment(name.to_owned()),
+            hint: format!(
+                "; two underscores part section and key: {ENVIRONMENT_PREFIX}{}",
+                meant.to_ascii_uppercase()
+            ),
+        })
     }
 
     /// The configuration that the settings make, if all values are good and fit each other.
@@ -206,10 +236,4 @@ fn flatten(table: &Table) -> Vec<(String, Value)> {
         }
     }
     flat
-}
-
-/// The key that an environment variable sets, if it is one of ours.
-fn environment_key(name: &str) -> Option<String> {
-    let (section, key) = name.strip_prefix(ENVIRONMENT_PREFIX)?.split_once("__")?;
-    Some(format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase()))
 }

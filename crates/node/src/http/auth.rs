@@ -83,8 +83,8 @@ impl Tokens {
 
 /// The answer to who may not ask.
 pub(super) fn challenge() -> Response {
-    let message = "a token is needed: send it as \"Authorization: Bearer TOKEN\", or as the \
-                   password of basic authentication";
+    let message = "a token that is in use here is needed: send it as \"Authorization: Bearer \
+                   TOKEN\", or as the password of basic authentication";
     let mut response = failure(&Failure::new(ErrorClass::Unauthenticated, message));
     let basic = HeaderValue::from_static("Basic realm=\"rangekeeper\"");
     response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -11,6 +11,7 @@ use axum::response::Response;
 use rangekeeper_model::ErrorClass;
 use serde_json::json;
 
+use super::observation::Observed;
 use super::routes::Methods;
 use super::{Parameters, Surface, reply};
 use crate::readiness::Phase;
@@ -90,12 +91,12 @@ pub(super) fn wrong_method(method: &Method, allowed: Methods) -> Response {
 }
 
 /// Flushes and seals everything; answers when it is done.
-pub(super) async fn seal(surface: &Surface) -> Response {
-    operate(surface, "seal", |operations| operations.seal()).await
+pub(super) async fn seal(surface: &Surface, observed: &Observed) -> Response {
+    operate(surface, observed, "seal", |operations| operations.seal()).await
 }
 
 /// Copies the store into the folder that the parameter `dir` names.
-pub(super) async fn snapshot(surface: &Surface, request: Request) -> Response {
+pub(super) async fn snapshot(surface: &Surface, observed: &Observed, request: Request) -> Response {
     let folder = match Parameters::of(request, FORM_BYTES).await {
         Ok(parameters) => PathBuf::from(parameters.first("dir").unwrap_or_default()),
         Err(failure) => return reply::failure(&failure),
@@ -105,18 +106,19 @@ pub(super) async fn snapshot(surface: &Surface, request: Request) -> Response {
                        that does not exist yet";
         return reply::failure(&Failure::new(ErrorClass::Invalid, message));
     }
-    operate(surface, "snapshot", move |operations| operations.snapshot(&folder)).await
+    operate(surface, observed, "snapshot", move |operations| operations.snapshot(&folder)).await
 }
 
 /// Accepts that the clock has jumped ahead.
-pub(super) async fn confirm_clock(surface: &Surface) -> Response {
-    operate(surface, "confirm-clock", |operations| operations.confirm_clock()).await
+pub(super) async fn confirm_clock(surface: &Surface, observed: &Observed) -> Response {
+    operate(surface, observed, "confirm-clock", |operations| operations.confirm_clock()).await
 }
 
 /// Does what an operator asks, where blocking is allowed. It goes on to its end even if the
 /// operator does not wait.
 async fn operate(
     surface: &Surface,
+    observed: &Observed,
     what: &'static str,
     operation: impl FnOnce(&dyn Operations) -> Result<(), Failure> + Send + 'static,
 ) -> Response {
@@ -124,12 +126,13 @@ async fn operate(
         Ok(services) => Arc::clone(&services.operations),
         Err(failure) => return reply::failure(&failure),
     };
+    let request_id = observed.id();
     let done = tokio::task::spawn_blocking(move || {
         let result = operation(operations.as_ref());
         match &result {
-            Ok(()) => tracing::info!(operation = what, "operation done"),
+            Ok(()) => tracing::info!(%request_id, operation = what, "operation done"),
             Err(failure) => {
-                tracing::warn!(operation = what, message = %failure, "operation failed");
+                tracing::warn!(%request_id, operation = what, reason = %failure, "operation failed");
             }
         }
         result

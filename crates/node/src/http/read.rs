@@ -31,8 +31,8 @@ pub(super) async fn answer(
         Ok(body) => reply::json(body),
         Err(failure) => {
             if failure.class == ErrorClass::Internal {
-                let message = &failure.message;
-                tracing::error!(%request_id, message, "query failed");
+                let reason = &failure.message;
+                tracing::error!(%request_id, reason, "query failed");
             }
             reply::failure(&failure)
         }

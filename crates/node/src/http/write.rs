@@ -193,11 +193,11 @@ fn refused_body(error: &BodyError) -> Refusal {
 /// A sender logs what it is told, so what it did wrong is told here only to who looks for it.
 fn log(observed: &Observed, failure: &Failure) {
     let (status, _) = reply::status(failure.class);
-    let (request_id, status, message) = (observed.id(), status.as_u16(), &failure.message);
+    let (request_id, status, reason) = (observed.id(), status.as_u16(), &failure.message);
     if failure.class.is_retryable() {
-        tracing::warn!(%request_id, status, message, "write refused");
+        tracing::warn!(%request_id, status, reason, "write refused");
     } else {
-        tracing::info!(%request_id, status, message, "write refused");
+        tracing::info!(%request_id, status, reason, "write refused");
     }
 }
 

@@ -3,7 +3,7 @@
 use rangekeeper_storage::db::StatisticKind;
 use rangekeeper_storage::log::{LogStats, SYNC_BUCKETS_US};
 use rangekeeper_storage::{Store, StoreStats};
-use rangekeeper_telemetry::{Family, Readings, Registry};
+use rangekeeper_telemetry::{Distribution, Family, Readings, Registry};
 
 static FAMILIES: &[Family] = &[
     Family::gauge("rangekeeper_head_series", &[], "Series in memory."),
@@ -49,13 +49,7 @@ static FAMILIES: &[Family] = &[
     Family::counter("rangekeeper_log_written_bytes_total", &[], "Bytes written to the log."),
     Family::counter("rangekeeper_log_groups_total", &[], "Groups of records written together."),
     Family::counter("rangekeeper_log_refused_total", &[], "Records refused: too much waited."),
-    Family::counter("rangekeeper_log_syncs_total", &[], "Syncs of the log."),
-    Family::counter("rangekeeper_log_sync_seconds_total", &[], "Time that syncs took."),
-    Family::counter(
-        "rangekeeper_log_syncs_within_total",
-        &["le"],
-        "Syncs that took at most so many seconds.",
-    ),
+    Family::histogram("rangekeeper_log_sync_duration_seconds", &[], "Time that syncs took."),
     Family::gauge(
         "rangekeeper_retention_floor_timestamp_seconds",
         &[],
@@ -143,12 +137,11 @@ fn read_log(log: &LogStats, readings: &mut Readings) {
     set("rangekeeper_log_written_bytes_total", log.bytes);
     set("rangekeeper_log_groups_total", log.groups);
     set("rangekeeper_log_refused_total", log.refused);
-    set("rangekeeper_log_syncs_total", log.syncs);
-    readings.set("rangekeeper_log_sync_seconds_total", &[], log.sync_time.as_secs_f64());
-    let bounds = SYNC_BUCKETS_US.iter().map(|us| (*us as f64 / 1e6).to_string());
-    let mut within = 0;
-    for (bound, syncs) in bounds.chain(["+Inf".to_owned()]).zip(&log.sync_buckets) {
-        within += syncs;
-        readings.set("rangekeeper_log_syncs_within_total", &[&bound], within as f64);
-    }
+    let bounds = SYNC_BUCKETS_US.iter().map(|us| *us as f64 / 1e6);
+    let syncs = Distribution {
+        buckets: bounds.zip(log.sync_buckets.iter().copied()).collect(),
+        above: log.sync_buckets[SYNC_BUCKETS_US.len()],
+        sum: log.sync_time.as_secs_f64(),
+    };
+    readings.set_histogram("rangekeeper_log_sync_duration_seconds", &[], &syncs);
 }

@@ -208,3 +208,14 @@ fn a_foreign_address_needs_a_token_or_an_explicit_no() {
     let both = set(&["auth.no_auth=true", "auth.token_file=/etc/tokens"]);
     assert!(refusal(&both).contains("choose one"));
 }
+
+#[test]
+fn a_variable_that_lacks_an_underscore_is_refused_with_the_name_that_was_meant() {
+    let mut sources = Sources::default();
+    sources.environment.push(("RANGEKEEPER_STORAGE_RETENTION".to_owned(), "5d".to_owned()));
+    let message = Settings::read(&sources).expect_err("no key has this name").to_string();
+    assert!(message.contains("RANGEKEEPER_STORAGE__RETENTION"), "{message}");
+    let mut sources = Sources::default();
+    sources.environment.push(("RANGEKEEPER_BIN".to_owned(), "x".to_owned()));
+    assert!(Settings::read(&sources).is_ok(), "what begins as no section does is another's");
+}
