@@ -120,16 +120,16 @@ impl Core {
         operation: &'static str,
     ) -> Result<Arc<dyn Session>, Error> {
         let limit = self.settings.request_timeout;
-        match tokio::time::timeout(limit, self.connected_session()).await {
-            Ok(Some(session)) => Ok(session),
-            Ok(None) => Err(Error::Closed { operation }),
-            Err(_) => match &*self.state.borrow() {
-                SessionState::Refused(error) => Err((**error).clone()),
-                state => {
-                    let reason = format!("the session is {} since {limit:?}", state.name());
-                    Err(Error::Unavailable { operation, reason })
-                }
-            },
+        let mut state = self.state.subscribe();
+        // Cancel-safe: all only wait.
+        tokio::select! {
+            biased;
+            session = self.connected_session() => session.ok_or(Error::Closed { operation }),
+            error = refusal(&mut state) => Err(error),
+            () = tokio::time::sleep(limit) => {
+                let reason = format!("it is {} since {limit:?}", self.state.borrow().name());
+                Err(Error::Unavailable { operation, reason })
+            }
         }
     }
 
@@ -179,6 +179,18 @@ impl Core {
         tokio::select! {
             () = self.stop.cancelled() => false,
             () = tokio::time::sleep(time) => true,
+        }
+    }
+}
+
+/// Waits for an ensemble that must not be used, and says why.
+async fn refusal(state: &mut watch::Receiver<SessionState>) -> Error {
+    loop {
+        if let SessionState::Refused(error) = &*state.borrow_and_update() {
+            return (**error).clone();
+        }
+        if state.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -11,9 +11,9 @@
 //! | path below the root | kind | holds | written |
 //! | --- | --- | --- | --- |
 //! | `/cluster` | persistent | [`Cluster`] | by `init` and upgrades |
-//! | `/nodes/<node>` | ephemeral | [`Registration`]; its czxid is the incarnation | at each start |
-//! | `/term` | persistent | the last leader's name; its **version is the term** | at each election |
-//! | `/leader` | ephemeral | [`Leader`] | at each election |
+//! | `/nodes/<node>` | ephemeral | [`Registration`]; its czxid is the incarnation | at starts |
+//! | `/term` | persistent | the last leader's name; its **version is the term** | at elections |
+//! | `/leader` | ephemeral | [`Leader`] | at elections |
 //! | `/assignment` | persistent | the map, opaque here; empty until the first one | by the leader |
 //! | `/intent/drain/<node>` and `/intent/<name>` | persistent | [`Intents`] | by the operator |
 //!
