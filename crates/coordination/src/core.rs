@@ -194,3 +194,32 @@ async fn refusal(state: &mut watch::Receiver<SessionState>) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rangekeeper_telemetry::Registry;
+
+    use super::*;
+    use crate::memory::MemoryEnsemble;
+    use crate::znodes::Lifetime;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_that_would_wait_for_a_connection() {
+        let twin = MemoryEnsemble::new(1);
+        let address = "twin:1/root".parse().unwrap();
+        let ensemble = twin.client("a", &address, Duration::from_secs(4));
+        let metrics = CoordinationMetrics::new(&Registry::new());
+        let core = Core::new(ensemble, Settings::default(), metrics);
+        let session = core.connect.connect().await.unwrap();
+        twin.cut("a");
+        let create = vec![Operation::create("/late", Bytes::new(), Lifetime::Persistent)];
+        let failure = core.commit("create", &session, create).await;
+        assert_eq!(failure, Err(Failure::Unsent));
+        twin.mend("a");
+        let mut link = session.link();
+        link.wait_for(|link| *link == Link::Connected).await.unwrap();
+        core.ask("read", &session, |session| session.read("/")).await.unwrap();
+        assert_eq!(twin.read("/late"), None);
+    }
+}

@@ -215,7 +215,10 @@ pub(crate) async fn campaign(core: Arc<Core>, candidate: Candidate, role: watch:
             }
             if let Err(error) = try_lead(&core, &session, &candidate).await {
                 warn!(%error, "failed to stand for election");
-                if !core.pause(PAUSE).await {
+                // What is refused stays so for a while; what is not known is settled at once.
+                let is_passing = error.class().is_retryable();
+                let pause = if is_passing { PAUSE } else { core.settings.verify_interval };
+                if !core.pause(pause).await {
                     return;
                 }
             }

@@ -14,8 +14,9 @@ use crate::core::Core;
 use crate::session::link_changed;
 use crate::znodes::{Content, Failure, Link, Session, Watch};
 
-/// Pause after a read that failed, and between two reads of something that changes all the time.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Pauses after reads that failed, doubled from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Nodes read at once, so that an answer stays far below what a packet may be.
 const READ_TOGETHER: usize = 256;
@@ -36,20 +37,24 @@ pub(crate) trait Topic: Send + Sync + 'static {
 
 /// Tells `sender` what the topic is, until the handle is closed or nobody listens.
 pub(crate) async fn follow<T: Topic>(core: Arc<Core>, sender: watch::Sender<Option<T::Value>>) {
+    let mut pause = FIRST_PAUSE;
     while let Some(session) = core.connected_session().await {
         let mut link = session.link();
         let (value, watches) = match T::read(&core, &session).await {
             Ok(read) => read,
             Err(failure) => {
-                if !matches!(failure, Failure::Unsent | Failure::Ended(_)) {
+                // Said once, not at every attempt.
+                if pause == FIRST_PAUSE && !matches!(failure, Failure::Unsent | Failure::Ended(_)) {
                     warn!(%failure, "failed to read from the ensemble, trying again");
                 }
-                if !core.pause(PAUSE + core.jitter(PAUSE)).await {
+                if !core.pause(pause / 2 + core.jitter(pause / 2)).await {
                     return;
                 }
+                pause = (pause * 2).min(LAST_PAUSE);
                 continue;
             }
         };
+        pause = FIRST_PAUSE;
         T::watched(&core, true);
         sender.send_if_modified(|old| {
             let is_new = old.as_ref() != Some(&value);

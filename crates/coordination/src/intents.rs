@@ -147,5 +147,9 @@ async fn replace(
             }
         }
     }
-    Err(Error::Unknown { operation, reason })
+    Err(if is_sent {
+        Error::Unknown { operation, reason }
+    } else {
+        Error::Unavailable { operation, reason }
+    })
 }

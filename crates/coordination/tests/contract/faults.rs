@@ -131,6 +131,33 @@ fn an_interruption_costs_no_session() {
     });
 }
 
+#[test]
+fn the_metrics_say_how_old_the_assignment_may_be() {
+    const AGE: &str = "rangekeeper_coordination_assignment_age_seconds";
+    const CONNECTED: &str = "rangekeeper_coordination_session_state{state=\"connected\"}";
+    check("age", &async |cast| {
+        cast.operator().await;
+        let a = cast.start("a");
+        let mut assignment = a.handle.assignment();
+        until(&mut assignment, "the map", Option::is_some).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!((a.reading(AGE), a.reading(CONNECTED)), ("0".to_owned(), "1".to_owned()));
+        cast.stage.kill_all();
+        let mut session = a.handle.session();
+        until(&mut session, "the outage", |state| *state == SessionState::Disconnected).await;
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let age: f64 = a.reading(AGE).parse().unwrap();
+        assert!((10.0..10.1).contains(&age), "{age}");
+        assert_eq!(a.reading(CONNECTED), "0");
+        cast.stage.start_all();
+        until(&mut session, "a session", |state| *state == SessionState::Connected).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((a.reading(AGE), a.reading(CONNECTED)), ("0".to_owned(), "1".to_owned()));
+    });
+}
+
 /// What three candidates and a publisher see of each other under random faults, as text.
 fn trace(seed: u64) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread()

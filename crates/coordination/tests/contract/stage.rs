@@ -52,11 +52,16 @@ pub struct Process {
 }
 
 impl Process {
-    /// The value of a metric without labels.
+    /// The value of a counter.
     pub fn metric(&self, name: &str) -> u64 {
+        self.reading(name).parse().unwrap()
+    }
+
+    /// The value of a metric with these labels, as it is exported.
+    pub fn reading(&self, name: &str) -> String {
         let text = self.registry.encode();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
     }
 
     pub fn candidate(&self) -> Candidate {
