@@ -7,6 +7,7 @@
 mod assignment;
 pub mod fuzz;
 mod ids;
+mod planner;
 mod quorum;
 mod slot;
 
@@ -16,6 +17,9 @@ pub use assignment::{
 pub use ids::{
     BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NameError, NodeId,
     NodeIndex, Place, PublishId, SlotEpoch, StoreId, Term, Version, Zone,
+};
+pub use planner::{
+    Budget, Owners, Plan, PlanNode, Proposal, ProposalKind, TooFewNodes, plan, proposals, release,
 };
 pub use quorum::{Quorum, Replication, ReplicationError};
 pub use slot::{Readers, Slot, SlotState};
