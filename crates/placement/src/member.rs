@@ -226,7 +226,9 @@ impl Member {
     }
 
     /// Whether a write of the shard for the slot at `place` may be taken: by the map of `routed`,
-    /// for the store `target`. It is acknowledged when it is synced.
+    /// for the store `target`. To be asked when it arrives, and again when it is synced: only what
+    /// is still right then may be acknowledged. A map that was applied in between may have let
+    /// somebody copy this shard without the write.
     pub fn judge_write(
         &self,
         shard: ShardId,

@@ -4,6 +4,9 @@
 //! union of all of them: what is settled is at every full copy. The others are asked *first*: what
 //! was settled before they answered is in the copy by the time that it is asked. The other way
 //! round, a write could reach the copy after it was read and be settled before the others were.
+//!
+//! **Invariant:** a witness is asked before the copies in either mode. It forgets what is settled,
+//! so asked last it could have forgotten what reached a copy only after that had answered.
 
 use crate::assignment::Shard;
 use crate::ids::{Epoch, NodeIndex, Place};
@@ -24,8 +27,8 @@ pub struct ReadRound {
     quorum: Quorum,
     mode: ReadMode,
     epoch: Epoch,
-    /// The copy that is read in full, in its mode.
-    full: Option<Place>,
+    /// The places that are asked when the others have answered.
+    last: Vec<Place>,
     /// Who has yet to answer.
     waiting: Vec<(Place, NodeIndex)>,
     /// Places that failed under this map.
@@ -35,7 +38,7 @@ pub struct ReadRound {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The others are asked; the full copy comes after them.
+    /// Those are asked who must answer before the full copies.
     Others,
     /// The last answers are on their way.
     Last,
@@ -92,7 +95,7 @@ impl ReadRound {
             quorum,
             mode,
             epoch,
-            full: None,
+            last: Vec::new(),
             waiting: Vec::new(),
             failed: [false; Quorum::MAX_PLACES],
             phase: Phase::Over,
@@ -133,15 +136,22 @@ impl ReadRound {
             return effects.push(ReadEffect::Unavailable);
         }
         places[1..].sort_unstable_by_key(|&(_, cost, place)| (cost, place));
-        self.full = Some(places[0].2);
-        let first = usize::from(!is_union);
+        places.truncate(self.quorum.read());
+        let lead = places[0].2;
+        let is_last = |is_witness: bool, place| !is_witness && (is_union || place == lead);
+        self.last.clear();
         self.waiting.clear();
-        for &(_, _, place) in &places[first..self.quorum.read()] {
-            self.waiting.extend(view.slot(place).state.readers().into_iter().map(|n| (place, n)));
+        for (is_witness, _, place) in places {
+            if is_last(is_witness, place) {
+                self.last.push(place);
+            } else {
+                let readers = view.slot(place).state.readers().into_iter();
+                self.waiting.extend(readers.map(|node| (place, node)));
+            }
         }
         let ask = if is_union { ReadEffect::AskAll } else { ReadEffect::AskUnsettled };
         effects.extend(self.waiting.iter().map(|&(place, node)| ask(place, node)));
-        self.phase = if is_union { Phase::Last } else { Phase::Others };
+        self.phase = Phase::Others;
         self.advance(view, effects);
     }
 
@@ -150,18 +160,21 @@ impl ReadRound {
         if !self.waiting.is_empty() {
             return;
         }
-        match (self.phase, self.full) {
-            (Phase::Others, Some(full)) => {
+        match self.phase {
+            Phase::Others => {
                 self.phase = Phase::Last;
-                let readers = view.slot(full).state.readers();
-                self.waiting.extend(readers.into_iter().map(|node| (full, node)));
-                effects.extend(readers.into_iter().map(|node| ReadEffect::AskAll(full, node)));
+                for &place in &self.last {
+                    let readers = view.slot(place).state.readers().into_iter();
+                    self.waiting.extend(readers.map(|node| (place, node)));
+                }
+                let asked = self.waiting.iter();
+                effects.extend(asked.map(|&(place, node)| ReadEffect::AskAll(place, node)));
             }
-            (Phase::Last, _) => {
+            Phase::Last => {
                 self.phase = Phase::Over;
                 effects.push(ReadEffect::Done);
             }
-            _ => {}
+            Phase::Over => {}
         }
     }
 
@@ -250,6 +263,21 @@ mod tests {
         assert_eq!(answered(2), []);
         assert_eq!(answered(1), [ReadEffect::AskAll(Place(0), NodeIndex(0))]);
         assert_eq!(answered(0), [ReadEffect::Done]);
+    }
+
+    #[test]
+    fn a_witness_is_asked_before_the_copies() {
+        let view = shard(Replication::Two);
+        let mut effects = Vec::new();
+        let cost = |place: Place| (place != Place(0)).then_some(u32::from(place.0));
+        let quorum = Replication::Two.quorum();
+        let mut round =
+            ReadRound::begin(quorum, ReadMode::Union, Epoch(1), &view, cost, &mut effects);
+        assert_eq!(effects, [ReadEffect::AskAll(Place(2), NodeIndex(2))]);
+        effects.clear();
+        let answered = ReadEvent::Answered(Place(2), NodeIndex(2));
+        round.step(&view, answered, cost, &mut effects);
+        assert_eq!(effects, [ReadEffect::AskAll(Place(1), NodeIndex(1))]);
     }
 
     #[test]

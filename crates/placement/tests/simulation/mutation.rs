@@ -26,6 +26,8 @@ pub enum Mutation {
     DiskLostUnderSameStore,
     /// Writes are acknowledged before they are synced.
     AcknowledgedUnsynced,
+    /// A write is acknowledged when it is synced, whatever map was applied since it was taken.
+    JudgedOnlyWhenTaken,
     /// Slots go to repair although too few others can be read, and complete from those.
     RepairOfTooMany,
     /// Replication 2 with hints on any other node, and reads of one.
@@ -46,8 +48,6 @@ pub enum Mutation {
     NoFence,
     /// A read asks for the full copy before the unsettled of the others.
     FullCopyFirst,
-    /// A repair stays complete when the slot of a source changes.
-    PullsNeverVoid,
 }
 
 /// Every mutation, with the replications at which it has to be caught.
@@ -64,6 +64,7 @@ pub const MUTATIONS: &[(Mutation, &[Replication])] = {
         (Mutation::RepairKeepsFences, &[Three]),
         (Mutation::DiskLostUnderSameStore, &[Three, Two, Five]),
         (Mutation::AcknowledgedUnsynced, &[One, Three]),
+        (Mutation::JudgedOnlyWhenTaken, &[Three]),
         (Mutation::RepairOfTooMany, &[Three]),
         (Mutation::HintsAnywhere, &[Two]),
         (Mutation::NoSince, &[Three]),

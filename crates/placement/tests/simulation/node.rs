@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rangekeeper_model::{SeriesId, ShardId, Window};
 use rangekeeper_placement::{
     Assignment, BootCount, LogPosition, Member, MemberEffect, MemberEvent, NodeId, NodeIndex,
-    Place, Quorum, SlotEpoch, Sources, Unsettled, UnsettledKey,
+    Place, Quorum, SlotEpoch, Sources, Unsettled, UnsettledKey, Verdict,
 };
 
 use crate::messages::{Asker, Body, Message, Target};
@@ -16,7 +16,6 @@ use crate::world::{NODES, SHARDS, Set, World, bits, row_of, store};
 const MOST_CHUNKS: usize = 3;
 
 pub struct Node {
-    pub number: usize,
     pub row: NodeIndex,
     pub is_up: bool,
     pub member: Member,
@@ -135,7 +134,9 @@ impl Replica {
         self.pull = Pull::default();
         // Whom it had heard of is forgotten; what is unsettled is not.
         let keys: Vec<_> = self.unsettled.iter().map(|(key, ..)| key).collect();
-        keys.into_iter().for_each(|key| self.unsettled.add(key));
+        for key in keys {
+            self.unsettled.add(key);
+        }
         self.note_unsettled();
     }
 }
@@ -144,7 +145,6 @@ impl Node {
     pub fn new(number: usize, first: &Arc<Assignment>) -> Self {
         let row = NodeIndex(u16::try_from(number).unwrap());
         let mut node = Self {
-            number,
             row,
             is_up: true,
             member: member(number, row, first),
@@ -175,31 +175,49 @@ impl World {
         self.any_node(true)
     }
 
+    /// A node that is up, with a shard of which it has something to do; else nothing happens.
+    pub fn any_with(
+        &mut self,
+        has_work: impl Fn(&Self, usize, ShardId) -> bool,
+    ) -> Option<(usize, ShardId)> {
+        let shards = usize::try_from(SHARDS).expect("few");
+        let at = self.random.usize(..NODES * shards);
+        let mut all = (0..NODES * shards).map(|n| (at + n) % (NODES * shards));
+        let found = all.find(|n| {
+            let (node, shard) = (n / shards, ShardId(u16::try_from(n % shards).expect("few")));
+            self.nodes[node].is_up && has_work(self, node, shard)
+        })?;
+        Some((found / shards, ShardId(u16::try_from(found % shards).expect("few"))))
+    }
+
     /// A node gets a newer map, and does what it asks.
     pub fn apply_some(&mut self) {
-        let Some(node) = self.any_up() else { return };
+        let newest = self.latest().epoch;
+        let is_behind =
+            |world: &Self, node: usize, _| world.nodes[node].member.version().epoch < newest;
+        let Some((node, _)) = self.any_with(is_behind) else { return };
         let epoch = self.nodes[node].member.version().epoch;
         if let Some(map) = self.some_newer(epoch) {
-            self.apply(node, map);
+            self.apply(node, &map);
         }
     }
 
-    pub fn apply(&mut self, node: usize, map: Arc<Assignment>) {
+    pub fn apply(&mut self, node: usize, map: &Arc<Assignment>) {
         let mut effects = Vec::new();
         let it = &mut self.nodes[node];
-        it.member.step(MemberEvent::Offered(Arc::clone(&map)), &mut effects);
+        it.member.step(MemberEvent::Offered(Arc::clone(map)), &mut effects);
         if effects.is_empty() {
             return;
         }
         effects.clear();
-        it.cached = Arc::clone(&map);
+        it.cached = Arc::clone(map);
         it.member.step(MemberEvent::Persisted(map.version()), &mut effects);
         for (replica, view) in it.replicas.iter_mut().zip(&map.shards) {
             replica.unsettled.rebase(view);
         }
         for effect in effects {
             match effect {
-                MemberEffect::Seal(shard, ..) => self.sync(node, shard),
+                MemberEffect::Seal(shard, ..) => self.sync_of(node, shard),
                 MemberEffect::MayDrop(shard) if self.random.bool() => {
                     *self.nodes[node].replica(shard) = Replica::new(map.quorum);
                 }
@@ -209,16 +227,30 @@ impl World {
     }
 
     pub fn sync_some(&mut self) {
-        if let Some(node) = self.any_up() {
-            let shard = self.any_shard();
-            self.sync(node, shard);
+        let waits = |world: &Self, node: usize, shard: ShardId| {
+            !world.nodes[node].replicas[usize::from(shard.0)].pending.is_empty()
+        };
+        if let Some((node, shard)) = self.any_with(waits) {
+            self.sync_of(node, shard);
         }
     }
 
-    fn sync(&mut self, node: usize, shard: ShardId) {
+    pub fn sync_of(&mut self, node: usize, shard: ShardId) {
         let done = self.nodes[node].replica(shard).sync();
-        if !self.is(Mutation::AcknowledgedUnsynced) {
-            done.into_iter().for_each(|pending| self.acknowledge(node, shard, pending));
+        if self.is(Mutation::AcknowledgedUnsynced) {
+            return;
+        }
+        let row = self.nodes[node].row;
+        let map = self.latest();
+        for pending in done {
+            // The map may have changed since the write was taken.
+            let routed = Self::version(&map, pending.given);
+            let verdict = self.judge_write(node, row, shard, pending.place, routed);
+            if verdict == Verdict::Ok || self.is(Mutation::JudgedOnlyWhenTaken) {
+                self.acknowledge(node, shard, pending);
+            } else {
+                self.refuse_write(node, shard, pending.asker, pending.place, verdict);
+            }
         }
     }
 
@@ -302,12 +334,12 @@ impl World {
         let Some(node) = self.any_up() else { return };
         let shard = self.any_shard();
         if self.may_lose(node, shard) {
-            self.damage_at(node, shard);
+            let keep = u128::from(self.random.u64(..)) << 64 | u128::from(self.random.u64(..));
+            self.damage_to(node, shard, keep);
         }
     }
 
-    pub fn damage_at(&mut self, node: usize, shard: ShardId) {
-        let keep = u128::from(self.random.u64(..)) << 64 | u128::from(self.random.u64(..));
+    pub fn damage_to(&mut self, node: usize, shard: ShardId, keep: Set) {
         let kept = self.nodes[node].replica(shard).synced & keep;
         let quorum = self.latest().quorum;
         let replica = self.nodes[node].replica(shard);

@@ -34,6 +34,8 @@ struct ReadRequest {
     /// All that was acknowledged before it began.
     must: Set,
     got: Set,
+    /// The first full copy that was asked.
+    full: Option<Place>,
     /// Answers of earlier attempts do not count.
     attempt: u32,
     order: u32,
@@ -139,7 +141,7 @@ impl World {
                     let writer = view.slot(place).state.writer();
                     let writer = writer.map(|row| self.rows[row.index()]);
                     if let Some(node) = writer.filter(|node| self.nodes[*node].is_up) {
-                        self.apply(node, Arc::clone(&map));
+                        self.apply(node, &map);
                     }
                 }
                 WriteEffect::Acknowledge => {
@@ -183,11 +185,14 @@ impl World {
         let mode = if self.random.bool() { ReadMode::Union } else { ReadMode::FullAndUnsettled };
         let map = Arc::clone(&self.routers[router].map);
         let order = self.random.u32(..);
+        let ordered = if self.is(Mutation::FullCopyFirst) { ReadMode::Union } else { mode };
         let must = self.acknowledged[usize::from(shard.0)];
         let mut effects = Vec::new();
         let view = map.shard(shard);
-        let round = ReadRound::begin(map.quorum, mode, map.epoch, view, cost(order), &mut effects);
-        let request = ReadRequest { shard, mode, map, round, must, got: 0, attempt: 0, order };
+        let round =
+            ReadRound::begin(map.quorum, ordered, map.epoch, view, cost(order), &mut effects);
+        let request =
+            ReadRequest { shard, mode, map, round, must, got: 0, full: None, attempt: 0, order };
         let reads = &mut self.routers[router].reads;
         reads.push(request);
         let request = reads.len() - 1;
@@ -212,10 +217,7 @@ impl World {
         self.act_on_read(router, request, effects);
     }
 
-    fn act_on_read(&mut self, router: usize, request: usize, mut effects: Vec<ReadEffect>) {
-        if self.is(Mutation::FullCopyFirst) {
-            effects = self.with_full_copy_first(router, request, effects);
-        }
+    fn act_on_read(&mut self, router: usize, request: usize, effects: Vec<ReadEffect>) {
         for effect in effects {
             let read = &mut self.routers[router].reads[request];
             let asker = Asker { router, request, attempt: read.attempt };
@@ -223,13 +225,18 @@ impl World {
             let shard = read.shard;
             match effect {
                 ReadEffect::AskAll(place, row) => {
-                    self.post(row, shard, Body::Read { asker, place, all: true, routed });
+                    // Left out, the order of a read: all are asked at once.
+                    let unordered = read.mode == ReadMode::FullAndUnsettled
+                        && self.mutation == Some(Mutation::FullCopyFirst);
+                    let all = *read.full.get_or_insert(place) == place || !unordered;
+                    self.post(row, shard, Body::Read { asker, place, all, routed });
                 }
                 ReadEffect::AskUnsettled(place, row) => {
                     self.post(row, shard, Body::Read { asker, place, all: false, routed });
                 }
                 ReadEffect::Discard => {
                     read.got = 0;
+                    read.full = None;
                     read.attempt += 1;
                 }
                 ReadEffect::Refresh(_) => {
@@ -256,38 +263,18 @@ impl World {
         let mut effects = Vec::new();
         let view = map.shard(read.shard);
         let cost = cost(read.order);
-        read.round = ReadRound::begin(map.quorum, read.mode, map.epoch, view, cost, &mut effects);
+        let unordered = self.mutation == Some(Mutation::FullCopyFirst);
+        let mode = if unordered { ReadMode::Union } else { read.mode };
+        read.full = None;
+        read.round = ReadRound::begin(map.quorum, mode, map.epoch, view, cost, &mut effects);
         read.map = map;
+        read.attempt += 1;
+        read.got = 0;
         self.act_on_read(router, request, effects);
     }
 
-    /// Has the copy that the round reads in full asked together with the others, so that it may
-    /// answer before them; the round's own asking of it is answered by nothing more.
-    fn with_full_copy_first(
-        &mut self,
-        router: usize,
-        request: usize,
-        effects: Vec<ReadEffect>,
-    ) -> Vec<ReadEffect> {
-        let read = &mut self.routers[router].reads[request];
-        let mut out = Vec::new();
-        for effect in effects {
-            match effect {
-                ReadEffect::AskAll(place, row) if read.mode == ReadMode::FullAndUnsettled => {
-                    // Answered from what the copy held when the read began.
-                    let node = self.rows[row.index()];
-                    let held = self.nodes[node].replicas[usize::from(read.shard.0)].synced;
-                    let _ = (place, held);
-                    out.push(effect);
-                }
-                effect => out.push(effect),
-            }
-        }
-        out
-    }
-
-    pub fn handle_at_router(&mut self, router: usize, shard: ShardId, body: Body) {
-        match body {
+    pub fn handle_at_router(&mut self, router: usize, shard: ShardId, body: &Body) {
+        match *body {
             Body::Written { request, place, given } => {
                 self.step_write(router, request, WriteEvent::Acknowledged { place, given });
             }

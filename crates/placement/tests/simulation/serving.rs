@@ -15,7 +15,7 @@ impl World {
     pub fn handle(&mut self, message: Message) {
         let Message { target, shard, sender, body } = message;
         let row = match target {
-            Target::Router(router) => return self.handle_at_router(router, shard, body),
+            Target::Router(router) => return self.handle_at_router(router, shard, &body),
             Target::Leader(leader) => return self.handle_at_leader(leader, shard, body),
             Target::Row(row) => row,
         };
@@ -28,7 +28,7 @@ impl World {
             let heard = MemberEvent::Heard(store(sender), version);
             self.nodes[node].member.step(heard, &mut effects);
             if !effects.is_empty() && self.random.u8(..) < 64 {
-                self.apply(node, self.latest());
+                self.apply(node, &self.latest());
             }
         }
         match body {
@@ -103,21 +103,31 @@ impl World {
             _ if is_hint => Verdict::Ok,
             verdict => verdict,
         };
+        if verdict != Verdict::Ok {
+            return self.refuse_write(node, shard, asker, place, verdict);
+        }
+        let pending = Pending { write, asker, place, given: routed.epoch };
+        if is_hint {
+            return self.acknowledge(node, shard, pending);
+        }
+        let replica = self.nodes[node].replica(shard);
+        replica.held |= bit(write);
+        replica.pending.push(pending);
+        if self.is(Mutation::AcknowledgedUnsynced) {
+            self.acknowledge(node, shard, pending);
+        }
+    }
+
+    pub fn refuse_write(
+        &mut self,
+        node: usize,
+        shard: ShardId,
+        asker: Asker,
+        place: Place,
+        verdict: Verdict,
+    ) {
         let request = asker.request;
         let answer = match verdict {
-            Verdict::Ok => {
-                let pending = Pending { write, asker, place, given: routed.epoch };
-                if is_hint {
-                    return self.acknowledge(node, shard, pending);
-                }
-                let replica = self.nodes[node].replica(shard);
-                replica.held |= bit(write);
-                replica.pending.push(pending);
-                if self.is(Mutation::AcknowledgedUnsynced) {
-                    self.acknowledge(node, shard, pending);
-                }
-                return;
-            }
             Verdict::StaleEpoch { mine } => Body::WriteStale { request, place, mine },
             _ => Body::WriteRefused { request, place },
         };
@@ -178,8 +188,10 @@ impl World {
 
     /// A holder delivers an unsettled entry to a copy that is not known to have it.
     pub fn deliver_unsettled(&mut self) {
-        let Some(node) = self.any_up() else { return };
-        let shard = self.any_shard();
+        let holds = |world: &Self, node: usize, shard: ShardId| {
+            !world.nodes[node].replicas[usize::from(shard.0)].unsettled.is_empty()
+        };
+        let Some((node, shard)) = self.any_with(holds) else { return };
         let count = self.nodes[node].replica(shard).unsettled.len();
         let member = &self.nodes[node].member;
         let (Some(map), Some(me)) = (member.assignment().cloned(), member.me()) else { return };
@@ -242,9 +254,10 @@ impl World {
 
     /// Somebody who has to gather a slot's data asks for some of it.
     pub fn pull_some(&mut self) {
-        let Some(node) = self.any_up() else { return };
-        let shard = self.any_shard();
-        self.pull(node, shard);
+        let gathers = |world: &Self, node, shard| world.gathering(node, shard).is_some();
+        if let Some((node, shard)) = self.any_with(gathers) {
+            self.pull(node, shard);
+        }
     }
 
     /// The slot that the node has to gather by its own map.
@@ -301,7 +314,11 @@ impl World {
 
     fn on_pull(&mut self, node: usize, row: NodeIndex, shard: ShardId, request: PullRequest) {
         let PullRequest { source, routed, cursor, only_unsettled, .. } = request;
-        let early = self.is(Mutation::ExportBeforeApplying);
+        let early = match self.mutation {
+            Some(Mutation::ExportBeforeApplying) => true,
+            Some(Mutation::CutoverUnsealed) => request.place == source,
+            _ => false,
+        };
         let wanted = if early { SlotEpoch::default() } else { request.wanted };
         let member = &self.nodes[node].member;
         if member.judge_export(shard, source, wanted, routed, store(row)) != Verdict::Ok {

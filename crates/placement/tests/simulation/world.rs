@@ -149,24 +149,24 @@ impl World {
     /// One thing happens, then all promises are checked.
     pub fn step(&mut self) {
         match self.random.u16(..1000) {
-            0..420 => self.deliver(),
-            420..450 => self.lose(),
-            450..530 => self.begin_write(),
-            530..570 => self.nudge_write(),
-            570..600 => self.begin_read(),
-            600..610 => self.fail_read(),
-            610..700 => self.sync_some(),
-            700..760 => self.apply_some(),
-            760..785 => self.refresh_router(),
-            785..835 => self.lead(),
-            835..841 => self.elect(),
-            841..850 => self.crash(),
-            850..880 => self.restart(),
-            880..885 => self.lose_disk(),
-            885..891 => self.damage(),
-            891..940 => self.pull_some(),
-            940..980 => self.deliver_unsettled(),
-            980..995 => self.ping(),
+            0..560 => self.deliver(),
+            560..580 => self.lose(),
+            580..620 => self.begin_write(),
+            620..640 => self.nudge_write(),
+            640..670 => self.begin_read(),
+            670..675 => self.fail_read(),
+            675..725 => self.sync_some(),
+            725..785 => self.apply_some(),
+            785..805 => self.refresh_router(),
+            805..870 => self.lead(),
+            870..874 => self.elect(),
+            874..880 => self.crash(),
+            880..900 => self.restart(),
+            900..904 => self.lose_disk(),
+            904..908 => self.damage(),
+            908..950 => self.pull_some(),
+            950..980 => self.deliver_unsettled(),
+            980..993 => self.ping(),
             _ => self.checkpoint_some(),
         }
         self.check();
@@ -176,14 +176,19 @@ impl World {
         if self.messages.is_empty() {
             return;
         }
-        // Mostly the older ones, but any may come first.
-        let count = self.messages.len();
-        let at = self.random.usize(..count).min(self.random.usize(..count));
-        let message = self.messages.swap_remove(at);
-        if self.random.u8(..) < 4 {
-            self.messages.push(message.clone());
+        // More when more are on their way; mostly the older ones, but any may come first.
+        for _ in 0..=self.messages.len() / 24 {
+            let count = self.messages.len();
+            if count == 0 {
+                return;
+            }
+            let at = self.random.usize(..count).min(self.random.usize(..count));
+            let message = self.messages.swap_remove(at);
+            if self.random.u8(..) < 4 {
+                self.messages.push(message.clone());
+            }
+            self.handle(message);
         }
-        self.handle(message);
     }
 
     fn lose(&mut self) {
