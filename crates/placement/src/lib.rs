@@ -8,6 +8,7 @@ mod admission;
 mod assignment;
 pub mod fuzz;
 mod ids;
+mod leader;
 mod member;
 mod planner;
 mod quorum;
@@ -24,6 +25,10 @@ pub use assignment::{
 pub use ids::{
     BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NameError, NodeId,
     NodeIndex, Place, PublishId, SlotEpoch, StoreId, Term, Version, Zone,
+};
+pub use leader::{
+    CarryOut, Intents, Leader, LeaderAlarm, LeaderEffect, LeaderEvent, Policy, Probe,
+    PublishOutcome, Registration, SlotReport,
 };
 pub use member::{Member, MemberEffect, MemberEvent};
 pub use planner::{

@@ -19,6 +19,9 @@ use crate::ids::{
 };
 use crate::slot::SlotState;
 
+#[cfg(test)]
+mod tests;
+
 /// What a node is told.
 #[derive(Clone, Debug)]
 pub enum MemberEvent {
