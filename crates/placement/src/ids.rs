@@ -69,8 +69,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// A row of an assignment's node table. A row is a node *with one store*: a node that comes back
-    /// with another disk gets another row, so whoever names a row names the store as well.
+    /// A row of an assignment's node table. A row is a node *with one store*: a node that comes
+    /// back with another disk gets another row, so whoever names a row names the store as well.
     NodeIndex(u16),
     /// One registration of a node; grows with each.
     Incarnation(u64),

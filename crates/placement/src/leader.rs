@@ -5,8 +5,8 @@
 //! them.
 //!
 //! - A new leader is quiet for a while: it completes what is reported complete, declares nobody
-//!   gone and plans nothing. The first placement does not wait for that: it happens once, as soon as
-//!   the expected nodes are registered.
+//!   gone and plans nothing. The first placement does not wait for that: it happens once, when the
+//!   expected nodes are registered.
 //! - A node is gone when its registration is *and* a probe finds it silent; then a grace runs. When
 //!   too many are gone at once the map is frozen until they return or the operator confirms:
 //!   trouble with ZooKeeper looks just like that.
@@ -271,8 +271,8 @@ impl Leader {
         }
     }
 
-    /// What the planner would do now, in its order. Empty while the leader is quiet, the map frozen,
-    /// or the membership not settled.
+    /// What the planner would do now, in its order. Empty while the leader is quiet, the map
+    /// frozen, or the membership not settled.
     pub fn proposals(&self) -> &[Proposal] {
         &self.proposals
     }

@@ -124,8 +124,8 @@ impl Unsettled {
     }
 
     /// A place has, synced, what the entry held at `mark`; `given` is the epoch of the map by which
-    /// it was asked, `view` the newest map here. Says whether all places have it now, and forgets it
-    /// then.
+    /// it was asked, `view` the newest map here. Says whether all places have it now, and forgets
+    /// it then.
     pub fn delivered(
         &mut self,
         key: UnsettledKey,

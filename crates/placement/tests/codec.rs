@@ -68,7 +68,7 @@ fn errors_name_what_is_wrong() {
     let mut other = bytes.clone();
     other[4] = 9;
     assert_eq!(Assignment::decode(&other), Err(CodecError::Level(FormatLevel(9))));
-    assert_eq!(said(&other), "an assignment of format level 9, this build reads 1");
+    assert_eq!(said(&other), "an assignment of format level 9, not of 1");
     let longer = [bytes.as_slice(), b"x"].concat();
     assert_eq!(
         Assignment::decode(&longer),

@@ -54,7 +54,7 @@ pub enum CodecError {
     #[error("an assignment does not begin with {0:02x?}")]
     Magic(Vec<u8>),
     /// The bytes are of a format that this build does not read: keep the assignment you have.
-    #[error("an assignment of format level {0}, this build reads {known}", known = Assignment::LEVEL)]
+    #[error("an assignment of format level {0}, not of {known}", known = Assignment::LEVEL)]
     Level(FormatLevel),
     /// The bytes are fewer or more than their head says.
     #[error("an assignment of {found} bytes, its head says {said}")]

@@ -1,8 +1,8 @@
 //! The promises, checked after every step.
 //!
 //! - Every acknowledged write is on the disk of somebody whom the newest map names.
-//! - Any read quorum that the newest map allows meets every acknowledged write; and so does any that
-//!   a router could gather at this moment by the map it has, old or not.
+//! - Any read quorum that the newest map allows meets every acknowledged write; and so does any
+//!   that a router could gather at this moment by the map it has, old or not.
 //! - So does one full copy with what is unsettled at the others.
 //!
 //! The reads that are on their way are checked when they are complete, against what was

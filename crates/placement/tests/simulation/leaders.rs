@@ -62,10 +62,14 @@ impl World {
         self.act(leader, shard, place);
     }
 
-    fn follows(&self, leader: usize, shard: ShardId, report: &Report) -> Option<Transition> {
+    pub fn follows(&self, leader: usize, shard: ShardId, report: &Report) -> Option<Transition> {
         let base = &self.leaders[leader].base;
         let view = base.shard(shard);
         let Report { reporter, place, slot_epoch, progress } = *report;
+        // What an earlier registration has reported counts no more.
+        if !self.has_store(reporter) {
+            return None;
+        }
         let lax =
             matches!(self.mutation, Some(Mutation::RepairFromOne | Mutation::RepairOfTooMany));
         if let Progress::Repaired(sources) = progress

@@ -56,8 +56,12 @@ fn go_on(mut world: World) -> (Option<String>, u64) {
     (None, world.reads_checked)
 }
 
+fn given_seed() -> Option<u64> {
+    std::env::var("RANGEKEEPER_SEED").ok().and_then(|seed| seed.parse().ok())
+}
+
 fn keeps_its_promises(replication: Replication) {
-    let one = std::env::var("RANGEKEEPER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let one = given_seed();
     let first = one.unwrap_or_else(|| fastrand::u64(..));
     let is_soak = std::env::var_os("RANGEKEEPER_SOAK").is_some();
     let schedules = match one {
@@ -103,6 +107,22 @@ fn a_repair_during_a_write_keeps_the_promises() {
     for seed in 0..500 {
         let (violation, _) = run_after_repair(seed, Replication::Three, None);
         assert_eq!(violation, None, "RANGEKEEPER_SEED={seed}");
+    }
+}
+
+#[test]
+fn when_nothing_goes_wrong_any_more_everything_becomes_steady_and_settled() {
+    let one = given_seed();
+    let first = one.unwrap_or_else(|| fastrand::u64(..));
+    println!("RANGEKEEPER_SEED={first}");
+    let schedules = if one.is_some() { 1 } else { 200 };
+    for replication in [Replication::One, Replication::Two, Replication::Three, Replication::Five] {
+        for seed in (0..schedules).map(|n| first.wrapping_add(n)) {
+            let mut world = World::new(seed, replication, None);
+            (0..STEPS).for_each(|_| world.step());
+            let calmed = world.calm_down();
+            assert_eq!(calmed, Ok(()), "{replication:?}, RANGEKEEPER_SEED={seed}");
+        }
     }
 }
 
