@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rangekeeper_model::ShardId;
+use rangekeeper_model::{Day, ShardId};
 
 use crate::assignment::{Assignment, Inconsistency};
 use crate::ids::{
@@ -144,6 +144,8 @@ pub enum LeaderEvent {
     Reported(SlotReport),
     /// A node reports the map that it has applied.
     Applied(Version, PublishId),
+    /// Data before this day is to be dropped everywhere.
+    Expired(Day),
     /// How the publish ended.
     Published(PublishOutcome),
     /// The assignment was read again.
@@ -244,6 +246,8 @@ pub struct Leader {
     highest: (Version, PublishId),
     membership: Membership,
     intents: Intents,
+    /// The floor of retention that is to be published; it only rises.
+    retention_floor: Day,
     /// What reports ask for, until it is published.
     completions: Vec<(ShardId, Place, SlotEpoch, Transition)>,
     proposals: Vec<Proposal>,
@@ -264,6 +268,7 @@ impl Leader {
             highest: (Version::default(), PublishId(0)),
             membership: Membership::default(),
             intents: Intents::default(),
+            retention_floor: Day(0),
             completions: Vec::new(),
             proposals: Vec::new(),
             is_alarmed: false,
@@ -304,6 +309,7 @@ impl Leader {
             LeaderEvent::Probed(node, probe) => self.membership.probed(now_ms, &node, probe),
             LeaderEvent::Reported(report) => self.note_report(&report),
             LeaderEvent::Applied(version, publish) => self.note_applied(version, publish, effects),
+            LeaderEvent::Expired(day) => self.retention_floor = day.max(self.retention_floor),
             LeaderEvent::Published(outcome) => self.note_outcome(outcome, effects),
             LeaderEvent::Read(assignment) => self.note_read(assignment),
             LeaderEvent::Tick => {}

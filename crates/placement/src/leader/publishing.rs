@@ -176,7 +176,8 @@ impl Leader {
         let is_changed = if base.is_placed() {
             let completed = self.complete(&mut next);
             let released = self.carry_out(&mut next);
-            is_new || completed || released
+            next.retention_floor = base.retention_floor.max(self.retention_floor);
+            is_new || completed || released || next.retention_floor > base.retention_floor
         } else {
             self.place(&mut next, effects)
         };

@@ -1,6 +1,6 @@
 //! The leader as its shell drives it: events in, effects out.
 
-use rangekeeper_model::ShardCount;
+use rangekeeper_model::{Day, ShardCount};
 use uuid::Uuid;
 
 use super::*;
@@ -219,6 +219,16 @@ fn a_new_disk_gets_a_row_of_its_own_and_is_to_be_repaired_at_once() {
     for proposal in proposals {
         assert_eq!((proposal.from, proposal.to), (NodeIndex(1), NodeIndex(4)));
         assert_eq!(proposal.kind, ProposalKind::Repair);
+    }
+}
+
+#[test]
+fn the_floor_of_retention_only_rises() {
+    let mut shell = Shell::placed(CarryOut::Propose);
+    for (day, expected) in [(20_000, 20_000), (19_000, 20_000), (20_001, 20_001)] {
+        shell.step(LeaderEvent::Expired(Day(day)));
+        shell.wait(2_000);
+        assert_eq!(shell.last().retention_floor, Day(expected));
     }
 }
 
