@@ -22,7 +22,8 @@ use rangekeeper_model::{Day, ShardId};
 
 use crate::assignment::{Assignment, Inconsistency};
 use crate::ids::{
-    BootCount, Incarnation, NodeId, Place, PublishId, SlotEpoch, StoreId, Term, Version, Zone,
+    BootCount, Incarnation, NodeId, NodeIndex, Place, PublishId, SlotEpoch, StoreId, Term, Version,
+    Zone,
 };
 use crate::planner::{Budget, Proposal, TooFewNodes};
 use crate::transition::{Progress, Transition};
@@ -142,6 +143,8 @@ pub enum LeaderEvent {
     Probed(NodeId, Probe),
     /// A node reports how far it got with a slot.
     Reported(SlotReport),
+    /// A node, in this registration, finds its copy of a shard damaged.
+    Damaged(NodeId, Incarnation, ShardId),
     /// A node reports the map that it has applied.
     Applied(Version, PublishId),
     /// Data before this day is to be dropped everywhere.
@@ -250,6 +253,8 @@ pub struct Leader {
     retention_floor: Day,
     /// What reports ask for, until it is published.
     completions: Vec<(ShardId, Place, SlotEpoch, Transition)>,
+    /// Slots whose owner finds its copy damaged, until they change.
+    damaged: Vec<(ShardId, Place, SlotEpoch)>,
     proposals: Vec<Proposal>,
     is_alarmed: bool,
     random: u64,
@@ -270,6 +275,7 @@ impl Leader {
             intents: Intents::default(),
             retention_floor: Day(0),
             completions: Vec::new(),
+            damaged: Vec::new(),
             proposals: Vec::new(),
             is_alarmed: false,
             random: seed,
@@ -308,6 +314,9 @@ impl Leader {
             }
             LeaderEvent::Probed(node, probe) => self.membership.probed(now_ms, &node, probe),
             LeaderEvent::Reported(report) => self.note_report(&report),
+            LeaderEvent::Damaged(node, incarnation, shard) => {
+                self.note_damage(&node, incarnation, shard);
+            }
             LeaderEvent::Applied(version, publish) => self.note_applied(version, publish, effects),
             LeaderEvent::Expired(day) => self.retention_floor = day.max(self.retention_floor),
             LeaderEvent::Published(outcome) => self.note_outcome(outcome, effects),
@@ -325,19 +334,35 @@ impl Leader {
         self.pending = Pending::Nothing;
         self.proposals.clear();
         self.completions.clear();
+        self.damaged.clear();
+    }
+
+    /// The row of a node, if it speaks in its present registration.
+    fn speaker(&self, node: &NodeId, incarnation: Incarnation) -> Option<NodeIndex> {
+        let registration = self.membership.registration(node)?;
+        let is_present = registration.incarnation == incarnation;
+        self.base.as_ref()?.row(node, registration.store).filter(|_| is_present)
+    }
+
+    fn note_damage(&mut self, node: &NodeId, incarnation: Incarnation, shard: ShardId) {
+        let row = self.speaker(node, incarnation);
+        let (Some(base), Some(row)) = (&self.base, row) else { return };
+        let Some(view) = base.shards.get(usize::from(shard.0)) else { return };
+        if let Some(place) = view.place_of(row) {
+            let damaged = (shard, place, view.slot(place).epoch);
+            if !self.damaged.contains(&damaged) {
+                self.damaged.push(damaged);
+            }
+        }
     }
 
     /// Keeps what follows from a report, if it is of the node's present registration and of the
     /// slot's present state.
     fn note_report(&mut self, report: &SlotReport) {
-        let Some(base) = &self.base else { return };
-        let Some(registration) = self.membership.registration(&report.node) else { return };
-        let row = base.row(&report.node, registration.store);
-        let is_present = registration.incarnation == report.incarnation;
-        let (Some(row), Some(shard)) = (row, base.shards.get(usize::from(report.shard.0))) else {
-            return;
-        };
-        if !is_present || report.place.index() >= shard.slots.len() {
+        let row = self.speaker(&report.node, report.incarnation);
+        let (Some(base), Some(row)) = (&self.base, row) else { return };
+        let Some(shard) = base.shards.get(usize::from(report.shard.0)) else { return };
+        if report.place.index() >= shard.slots.len() {
             return;
         }
         let SlotReport { place, slot_epoch, progress, .. } = *report;

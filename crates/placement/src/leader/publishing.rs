@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use rangekeeper_model::ShardId;
+
 use super::{CarryOut, Leader, LeaderAlarm, LeaderEffect, Pending, Phase};
 use crate::assignment::{Assignment, NodeRow, NodeStatus, Shard};
-use crate::ids::{Epoch, NodeIndex, Place};
+use crate::ids::{Epoch, NodeIndex, Place, SlotEpoch};
 use crate::planner::{
     Owners, PlanNode, Proposal, ProposalKind, TooFewNodes, plan, proposals, release,
 };
 use crate::quorum::Replication;
+use crate::slot::SlotState;
 use crate::transition::Transition;
 
 impl Leader {
@@ -30,6 +33,8 @@ impl Leader {
             && base.is_placed()
             && self.membership.is_settled(now_ms, &self.policy);
         let rows = self.table(&base, is_frozen);
+        self.damaged
+            .retain(|(shard, place, epoch)| base.shard(*shard).slot(*place).epoch == *epoch);
         self.proposals = if may_plan { self.propose(now_ms, &base, &rows) } else { Vec::new() };
         self.wake(now_ms, effects);
         if !matches!(self.pending, Pending::Nothing) {
@@ -148,15 +153,29 @@ impl Leader {
             .iter()
             .map(|s| s.slots.iter().map(|slot| slot.state.target().map(heir)).collect())
             .collect();
+        let mut proposed = self.damaged_slots(base);
         match plan(&nodes, base.replication, &owners) {
             Ok(plan) if plan.quorum == base.quorum => {
                 let is_gone = |node: NodeIndex| given_up(&rows[node.index()]);
                 let is_draining =
                     |node: NodeIndex| rows[node.index()].status == NodeStatus::Draining;
-                proposals(base, &plan, is_gone, is_draining)
+                proposed.extend(proposals(base, &plan, is_gone, is_draining));
             }
-            _ => Vec::new(),
+            _ => {}
         }
+        proposed
+    }
+
+    /// A damaged copy is made anew where it is: what is left of it counts.
+    fn damaged_slots(&self, base: &Assignment) -> Vec<Proposal> {
+        let repair = |&(shard, place, _): &(ShardId, Place, SlotEpoch)| {
+            let SlotState::Steady { node } = base.shard(shard).slot(place).state else {
+                return None;
+            };
+            let kind = ProposalKind::Repair;
+            Some(Proposal { kind, shard, place, from: node, to: node })
+        };
+        self.damaged.iter().filter_map(repair).collect()
     }
 
     /// The next assignment, if it differs from the present one.

@@ -233,6 +233,24 @@ fn the_floor_of_retention_only_rises() {
 }
 
 #[test]
+fn a_damaged_copy_is_made_anew_where_it_is() {
+    let mut shell = Shell::placed(CarryOut::Publish);
+    let (shard, place) = (ShardId(3), Place(1));
+    let before = shell.last().shard(shard).slot(place);
+    let owner = before.state.target().unwrap();
+    let id = shell.last().node(owner).id.clone();
+    shell.step(LeaderEvent::Damaged(id.clone(), Incarnation(9), shard));
+    shell.wait(2_000);
+    assert_eq!(shell.last().shard(shard).slot(place), before, "an earlier life");
+    shell.step(LeaderEvent::Damaged(id, Incarnation(1), shard));
+    shell.wait(2_000);
+    let state = shell.last().shard(shard).slot(place).state;
+    assert_eq!(state, SlotState::Repair { node: owner });
+    assert_eq!(shell.last().shard(shard).since, shell.last().epoch);
+    assert_eq!(shell.leader.proposals(), []);
+}
+
+#[test]
 fn a_node_is_drained_by_moves() {
     let mut shell = Shell::placed(CarryOut::Publish);
     let draining = [registration(2).id].into();
