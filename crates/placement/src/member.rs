@@ -249,6 +249,14 @@ impl Member {
         }
     }
 
+    /// The epoch under which an acknowledgement here is given, of a request that was routed by the
+    /// map of `routed`: that of the older of the two maps. A node that is behind may still be the
+    /// writer by a state that the router's map has ended long ago; its acknowledgement must not
+    /// count for the slot's present one, as which it would have to wait to be active.
+    pub fn given(&self, routed: Version) -> Epoch {
+        routed.epoch.min(self.version().epoch)
+    }
+
     /// Whether this node may acknowledge as the slot's writer.
     fn is_active(&self, view: &Shard, assignment: &Assignment, place: Place) -> bool {
         is_active(view, place, assignment.quorum, |node| {

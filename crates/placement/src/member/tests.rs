@@ -89,6 +89,13 @@ fn a_map_counts_only_when_it_is_on_disk_and_newer() {
 }
 
 #[test]
+fn an_acknowledgement_is_given_under_the_older_of_two_maps() {
+    let member = member(0, 3, map(&[(1, Transition::Repair(NodeIndex(3)))]));
+    assert_eq!(member.given(version(9)), Epoch(2));
+    assert_eq!(member.given(version(1)), Epoch(1));
+}
+
+#[test]
 fn another_cluster_store_or_generation_is_refused() {
     let mut member = member(0, 3, map(&[]));
     let mut other = Assignment::clone(&map(&[]));

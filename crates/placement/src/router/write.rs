@@ -20,11 +20,11 @@ pub struct WriteRound {
 /// What came back, or happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteEvent {
-    /// A place has it, synced. `given` is the epoch that its request named.
+    /// A place has it, synced.
     Acknowledged {
         /// Which place.
         place: Place,
-        /// The epoch that the request named.
+        /// The older of the epochs of the request and of the map that the node had applied.
         given: Epoch,
     },
     /// The maps do not agree about the shard.

@@ -28,6 +28,8 @@ pub enum Mutation {
     AcknowledgedUnsynced,
     /// A write is acknowledged when it is synced, whatever map was applied since it was taken.
     JudgedOnlyWhenTaken,
+    /// An acknowledgement counts under the router's map, although the node may have an older one.
+    GivenByRoutersMap,
     /// Slots go to repair although too few others can be read, and complete from those.
     RepairOfTooMany,
     /// Replication 2 with hints on any other node, and reads of one.
@@ -56,7 +58,7 @@ pub const MUTATIONS: &[(Mutation, &[Replication])] = {
     &[
         (Mutation::SettledAtQuorum, &[Three, Two, Five]),
         (Mutation::NoReadCheck, &[One, Three, Two, Five]),
-        (Mutation::ReadCheckWithoutEpoch, &[Three, Five]),
+        (Mutation::ReadCheckWithoutEpoch, &[Three]),
         (Mutation::NoActivation, &[Three, Two, Five]),
         (Mutation::AcknowledgementsOfTwoViews, &[Three]),
         (Mutation::TailMissesDeliveries, &[Three, Two]),
@@ -65,6 +67,7 @@ pub const MUTATIONS: &[(Mutation, &[Replication])] = {
         (Mutation::DiskLostUnderSameStore, &[Three, Two, Five]),
         (Mutation::AcknowledgedUnsynced, &[One, Three]),
         (Mutation::JudgedOnlyWhenTaken, &[Three]),
+        (Mutation::GivenByRoutersMap, &[Three]),
         (Mutation::RepairOfTooMany, &[Three]),
         (Mutation::HintsAnywhere, &[Two]),
         (Mutation::NoSince, &[Three]),

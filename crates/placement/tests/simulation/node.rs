@@ -256,6 +256,9 @@ impl World {
 
     pub fn acknowledge(&mut self, node: usize, shard: ShardId, pending: Pending) {
         let Pending { asker, place, given, .. } = pending;
+        let routed = Self::version(&self.history[0], given);
+        let is_routers_alone = self.is(Mutation::GivenByRoutersMap);
+        let given = if is_routers_alone { given } else { self.nodes[node].member.given(routed) };
         let body = Body::Written { request: asker.request, place, given };
         self.send(node, Target::Router(asker.router), shard, body);
     }

@@ -54,6 +54,40 @@ impl World {
         assert_eq!(self.latest().shard(shard).slot(place).state, SlotState::Steady { node: row });
     }
 
+    /// A slot goes from its first node to another by a repair, and back by a second, of which the
+    /// first node knows nothing: by its own map it still is what it was at the beginning. One router
+    /// knows of the second repair and writes; the others read by the map before.
+    pub fn give_back_to_a_node_that_is_behind(&mut self) {
+        let (shard, place) = (ShardId(0), Place(0));
+        let first = self.latest();
+        let behind = first.shard(shard).slot(place).state.target().expect("it is placed");
+        let is_free = |node: &usize| first.shard(shard).place_of(self.nodes[*node].row).is_none();
+        let other = (0..self.nodes.len()).find(is_free).expect("there are more nodes than places");
+        let others: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| *node != self.rows[behind.index()]).collect();
+        let row = self.nodes[other].row;
+        let is_pull = |message: &Message| matches!(message.body, Body::Pull(_) | Body::Pulled(_));
+        for transition in [Transition::Repair(row), Transition::Finish] {
+            self.change(0, shard, place, transition);
+            for &node in &others {
+                self.apply(node, &self.latest());
+            }
+            for _ in 0..64 {
+                self.pull(other, shard);
+                self.deliver_all(is_pull);
+            }
+        }
+        let refresh = |world: &mut Self, router: usize| {
+            while world.routers[router].map.epoch < world.latest().epoch {
+                world.refresh(router);
+            }
+        };
+        (0..ROUTERS).for_each(|router| refresh(self, router));
+        self.change(0, shard, place, Transition::Repair(behind));
+        refresh(self, 0);
+        self.begin_write_of(0, shard);
+    }
+
     /// Nothing goes wrong any more: all are up, hear everything, and one leader completes what is
     /// reported and repairs what is lost. Says what is not well after a bounded time.
     pub fn calm_down(&mut self) -> Result<(), String> {

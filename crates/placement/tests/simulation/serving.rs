@@ -223,6 +223,10 @@ impl World {
             let content = delivery.content;
             self.nodes[node].replica(shard).ingest(content, content, shows);
             let holder = Target::Row(delivery.holder);
+            let mut delivery = delivery;
+            if !self.is(Mutation::GivenByRoutersMap) {
+                delivery.given.epoch = self.nodes[node].member.given(delivery.given);
+            }
             self.send(node, holder, shard, Body::Delivered(delivery));
         }
     }
