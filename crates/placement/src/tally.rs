@@ -15,8 +15,8 @@ pub struct Tally([Option<Epoch>; Quorum::MAX_PLACES]);
 
 impl Tally {
     /// Counts an acknowledgement that was given under the epoch `given`, if it still holds in
-    /// `view`, the newest map of the shard that the counter has. `given` is the older of the asker's
-    /// map and of the map that the place's node had applied.
+    /// `view`, the newest map of the shard that the counter has. `given` is the older of the map by
+    /// which it was asked and of the map that the place's node had applied.
     pub fn record(&mut self, place: Place, given: Epoch, view: &Shard) {
         let holds = view.slots.get(place.index()).is_some_and(|slot| slot.epoch.0 <= given);
         if holds {

@@ -55,8 +55,8 @@ impl World {
     }
 
     /// A slot goes from its first node to another by a repair, and back by a second, of which the
-    /// first node knows nothing: by its own map it still is what it was at the beginning. One router
-    /// knows of the second repair and writes; the others read by the map before.
+    /// first node knows nothing: by its own map it still is what it was at the beginning. One
+    /// router knows of the second repair and writes; the others read by the map before.
     pub fn give_back_to_a_node_that_is_behind(&mut self) {
         let (shard, place) = (ShardId(0), Place(0));
         let first = self.latest();
