@@ -1,0 +1,256 @@
+//! What a node holds of a shard and does not know to be at all places.
+//!
+//! **Invariant:** whatever was taken is in here until it is known, under one view, that every full
+//! copy has it. A lost message leaves it in, overflow makes it coarser; nothing forgets it. So a
+//! read may take everything from one place and only this from the others.
+//!
+//! A write is in here by its position in the log; when a checkpoint lets the log go, by series and
+//! window; when those are too many, by day. Who delivers an entry to a place names its mark: what
+//! was added to the entry after the delivery began is not delivered by it.
+
+use std::collections::BTreeMap;
+
+use rangekeeper_model::{Day, SeriesId, Window};
+
+use crate::assignment::Shard;
+use crate::ids::{Epoch, Place};
+use crate::quorum::Quorum;
+use crate::tally::Tally;
+
+/// A position in a shard's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition(pub u64);
+
+/// What is unsettled, as fine as it is still known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnsettledKey {
+    /// A record of the log.
+    Record(LogPosition),
+    /// A series' chunk.
+    Chunk(Window, SeriesId),
+    /// All of a day.
+    Day(Day),
+}
+
+/// An addition to an entry; a later one has a greater mark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    tally: Tally,
+    mark: Mark,
+}
+
+/// The unsettled entries of one shard at one node.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    quorum: Quorum,
+    most_chunks: usize,
+    chunks: usize,
+    last_mark: Mark,
+    entries: BTreeMap<UnsettledKey, Entry>,
+}
+
+impl Unsettled {
+    /// Nothing yet. Beyond `most_chunks` entries of series and windows, days take their place.
+    pub fn new(quorum: Quorum, most_chunks: usize) -> Self {
+        Self {
+            quorum,
+            most_chunks,
+            chunks: 0,
+            last_mark: Mark::default(),
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// Adds to an entry, which nobody else is known to have from now on.
+    pub fn add(&mut self, key: UnsettledKey) {
+        self.last_mark.0 += 1;
+        let key = match key {
+            UnsettledKey::Chunk(window, _) => {
+                let day = UnsettledKey::Day(window.day());
+                if self.entries.contains_key(&day) { day } else { key }
+            }
+            key => key,
+        };
+        let entry = Entry { tally: Tally::default(), mark: self.last_mark };
+        let is_new = self.entries.insert(key, entry).is_none();
+        if is_new && matches!(key, UnsettledKey::Chunk(..)) {
+            self.chunks += 1;
+            while self.chunks > self.most_chunks {
+                self.coarsen();
+            }
+        }
+    }
+
+    /// Makes one entry of the oldest day's chunks.
+    fn coarsen(&mut self) {
+        let mut chunks = self.entries.keys().filter_map(|key| match key {
+            UnsettledKey::Chunk(window, _) => Some(window.day()),
+            UnsettledKey::Record(_) | UnsettledKey::Day(_) => None,
+        });
+        let Some(day) = chunks.next() else { return };
+        let is_of = |key: &UnsettledKey| matches!(key, UnsettledKey::Chunk(w, _) if w.day() == day);
+        let before = self.entries.len();
+        self.entries.retain(|key, _| !is_of(key));
+        self.chunks -= before - self.entries.len();
+        self.add(UnsettledKey::Day(day));
+    }
+
+    /// The records up to `position` leave the log: those that are unsettled become what `chunks`
+    /// says they hold.
+    pub fn checkpoint<I: IntoIterator<Item = (Window, SeriesId)>>(
+        &mut self,
+        position: LogPosition,
+        mut chunks: impl FnMut(LogPosition) -> I,
+    ) {
+        while let Some(entry) = self.entries.first_entry() {
+            let UnsettledKey::Record(at) = *entry.key() else { break };
+            if at > position {
+                break;
+            }
+            entry.remove();
+            for (window, series) in chunks(at) {
+                self.add(UnsettledKey::Chunk(window, series));
+            }
+        }
+    }
+
+    /// The router of a write says that all places have it. What a checkpoint has made coarser stays
+    /// until it is delivered: it may hold other writes.
+    pub fn settle(&mut self, position: LogPosition) {
+        self.entries.remove(&UnsettledKey::Record(position));
+    }
+
+    /// A place has, synced, what the entry held at `mark`; `given` is the epoch of the map by which
+    /// it was asked, `view` the newest map here. Says whether all places have it now, and forgets
+    /// it then.
+    pub fn delivered(
+        &mut self,
+        key: UnsettledKey,
+        mark: Mark,
+        place: Place,
+        given: Epoch,
+        view: &Shard,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.mark == mark) else {
+            return false;
+        };
+        entry.tally.record(place, given, view);
+        let is_settled = entry.tally.is_settled(self.quorum);
+        if is_settled {
+            self.entries.remove(&key);
+            self.chunks -= usize::from(matches!(key, UnsettledKey::Chunk(..)));
+        }
+        is_settled
+    }
+
+    /// A newer map of the shard: who got a slot is not known to have what its predecessor had.
+    pub fn rebase(&mut self, view: &Shard) {
+        self.entries.values_mut().for_each(|entry| entry.tally.rebase(view));
+    }
+
+    /// The entries with their marks, and the places that each should be delivered to.
+    pub fn iter(&self) -> impl Iterator<Item = (UnsettledKey, Mark, Tally)> {
+        self.entries.iter().map(|(key, entry)| (*key, entry.mark, entry.tally))
+    }
+
+    /// Whether a record of the log is unsettled by its position.
+    pub fn has_record(&self, position: LogPosition) -> bool {
+        self.entries.contains_key(&UnsettledKey::Record(position))
+    }
+
+    /// Whether a series' chunk is unsettled, by itself or with its day. Records that are still in
+    /// the log come on top.
+    pub fn has_chunk(&self, window: Window, series: SeriesId) -> bool {
+        self.entries.contains_key(&UnsettledKey::Day(window.day()))
+            || self.entries.contains_key(&UnsettledKey::Chunk(window, series))
+    }
+
+    /// Whether nothing is unsettled for a place: part of its being caught up.
+    pub fn is_settled_for(&self, place: Place) -> bool {
+        self.entries.values().all(|entry| entry.tally.has(place))
+    }
+
+    /// Entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether everything is settled.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NodeIndex, SlotEpoch};
+    use crate::quorum::Replication;
+    use crate::slot::{Slot, SlotState};
+
+    fn view(epoch: u64) -> Shard {
+        let state = SlotState::Steady { node: NodeIndex(0) };
+        let slot = Slot { state, epoch: SlotEpoch(Epoch(epoch)) };
+        Shard { since: Epoch(0), rsince: Epoch(0), slots: [slot; 3].into() }
+    }
+
+    fn series(number: u8) -> SeriesId {
+        SeriesId([number; SeriesId::BYTES])
+    }
+
+    fn mark_of(unsettled: &Unsettled, wanted: UnsettledKey) -> Mark {
+        unsettled.iter().find(|(key, ..)| *key == wanted).unwrap().1
+    }
+
+    #[test]
+    fn an_entry_goes_when_every_place_has_it_under_one_view() {
+        let mut unsettled = Unsettled::new(Replication::Three.quorum(), 10);
+        let key = UnsettledKey::Record(LogPosition(7));
+        unsettled.add(key);
+        let mark = mark_of(&unsettled, key);
+        assert!(!unsettled.delivered(key, mark, Place(0), Epoch(1), &view(1)));
+        assert!(!unsettled.delivered(key, mark, Place(1), Epoch(1), &view(1)));
+        assert!(unsettled.is_settled_for(Place(0)) && !unsettled.is_settled_for(Place(2)));
+        unsettled.rebase(&view(2));
+        assert!(!unsettled.delivered(key, mark, Place(2), Epoch(2), &view(2)));
+        assert!(!unsettled.delivered(key, mark, Place(0), Epoch(1), &view(2)), "by an older view");
+        assert!(!unsettled.delivered(key, mark, Place(0), Epoch(2), &view(2)));
+        assert!(unsettled.delivered(key, mark, Place(1), Epoch(2), &view(2)));
+        assert!(unsettled.is_empty());
+    }
+
+    #[test]
+    fn what_is_added_during_a_delivery_is_not_delivered_by_it() {
+        let mut unsettled = Unsettled::new(Replication::One.quorum(), 10);
+        let key = UnsettledKey::Chunk(Window(5), series(1));
+        unsettled.add(key);
+        let mark = mark_of(&unsettled, key);
+        unsettled.add(key);
+        assert!(!unsettled.delivered(key, mark, Place(0), Epoch(1), &view(1)));
+        let mark = mark_of(&unsettled, key);
+        assert!(unsettled.delivered(key, mark, Place(0), Epoch(1), &view(1)));
+    }
+
+    #[test]
+    fn checkpoints_and_overflow_make_it_coarser_and_forget_nothing() {
+        let mut unsettled = Unsettled::new(Replication::Three.quorum(), 2);
+        for position in 1..=3 {
+            unsettled.add(UnsettledKey::Record(LogPosition(position)));
+        }
+        unsettled.settle(LogPosition(1));
+        unsettled.checkpoint(LogPosition(2), |_| [(Window(0), series(1)), (Window(13), series(2))]);
+        assert!(unsettled.has_record(LogPosition(3)) && !unsettled.has_record(LogPosition(2)));
+        assert!(unsettled.has_chunk(Window(0), series(1)));
+        assert!(!unsettled.has_chunk(Window(1), series(1)));
+        unsettled.add(UnsettledKey::Chunk(Window(2), series(3)));
+        assert!(unsettled.has_chunk(Window(11), series(9)), "the first day is one entry now");
+        assert!(unsettled.has_chunk(Window(13), series(2)));
+        unsettled.add(UnsettledKey::Chunk(Window(3), series(4)));
+        assert_eq!(unsettled.len(), 3, "a record, a chunk of the second day, the first day");
+        unsettled.settle(LogPosition(3));
+        assert_eq!(unsettled.len(), 2);
+    }
+}
