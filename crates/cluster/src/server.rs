@@ -131,8 +131,9 @@ impl PeerServer {
     }
 
     /// Accepts and serves until `stop`; then closes the listener, takes no new calls and frames,
-    /// and gives what has begun its time.
+    /// and gives what has begun its time. Dropped, it cuts everything.
     pub async fn run(self, stop: CancellationToken) -> Drained {
+        let _cut = self.cut.clone().drop_guard();
         loop {
             // Both may be dropped while they wait: a connection that was not accepted stays in the
             // backlog, a permit that was not given stays in the semaphore.

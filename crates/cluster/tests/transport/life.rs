@@ -1,0 +1,123 @@
+//! Ends: a peer that dies or stops, a peer that is taken off the list, a node that stops itself.
+
+use std::time::Duration;
+
+use rangekeeper_cluster::{Drained, Peer, PeerAddress, PeerError, ServerOptions, StoreId, Urgency};
+use tokio::task::JoinHandle;
+
+use crate::harness::{
+    FREE, HELD, Node, call, call_within, metric, options, peer_of, peers_of, rows, samples, until,
+};
+
+type Answer = Result<rangekeeper_cluster::proto::PartAnswer, PeerError>;
+
+/// A write that reached the handler, and waits there.
+async fn held(peer: &Peer, node: &Node) -> JoinHandle<Answer> {
+    let peer = peer.clone();
+    let writing = tokio::spawn(async move { peer.write(HELD, rows([1], true), call()).await });
+    until(&node.handler.begun, |begun| *begun > 0).await;
+    writing
+}
+
+#[tokio::test]
+async fn what_a_killed_peer_had_in_hand_is_unknown_and_its_successor_is_found() {
+    let node = Node::start("a", 10).await;
+    let (peers, _) = peers_of(&[&node], options());
+    let peer = peer_of(&peers, "a");
+    let in_flight = held(&peer, &node).await;
+    let address = node.address.to_string();
+    node.kill().await;
+    let error = in_flight.await.expect("it did not panic").expect_err("nobody answers");
+    assert!(matches!(error, PeerError::Lost { .. }) && error.is_unknown(), "{error:?}");
+    let error = peer.write(FREE, rows([1], true), call()).await.expect_err("nobody is there");
+    assert!(matches!(error, PeerError::Unreachable { .. }) && !error.is_unknown(), "{error:?}");
+
+    let _node = Node::start_with("a", 10, &address, ServerOptions::default()).await;
+    let must = call_within(Duration::from_secs(20), Urgency::MustTry);
+    assert_eq!(samples(&peer.write(FREE, rows([1, 2], true), must).await), 2);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_answers_what_it_has_and_takes_nothing_more() {
+    let node = Node::start("a", 10).await;
+    let (peers, _) = peers_of(&[&node], options());
+    let peer = peer_of(&peers, "a");
+    let in_flight = held(&peer, &node).await;
+    node.stop.cancel();
+    let error = loop {
+        // A call that was sent just before the peer stopped reading has no answer.
+        match peer.probe(call()).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, PeerError::Unreachable { .. } | PeerError::Lost { .. }), "{error:?}");
+    assert!(!in_flight.is_finished());
+    node.handler.gate.send_replace(true);
+    assert_eq!(samples(&in_flight.await.expect("it did not panic")), 1);
+    assert_eq!(node.serving.await.expect("it did not panic"), Drained::Whole);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_waits_only_so_long() {
+    let hasty = ServerOptions { drain: Duration::from_millis(50), ..ServerOptions::default() };
+    let node = Node::start_with("a", 10, "127.0.0.1:0", hasty).await;
+    let (peers, _) = peers_of(&[&node], options());
+    let in_flight = held(&peer_of(&peers, "a"), &node).await;
+    node.stop.cancel();
+    assert_eq!(node.serving.await.expect("it did not panic"), Drained::Cut);
+    let error = in_flight.await.expect("it did not panic").expect_err("it was cut");
+    assert!(error.is_unknown(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_is_taken_off_the_list_is_not_asked_any_more_and_others_are_kept() {
+    let (a, b) = (Node::start("a", 10).await, Node::start("b", 20).await);
+    let (peers, registry) = peers_of(&[&a, &b], options());
+    let (peer_a, peer_b) = (peer_of(&peers, "a"), peer_of(&peers, "b"));
+    let (lost, kept) = (held(&peer_a, &a).await, held(&peer_b, &b).await);
+    peers.update([b.peer_address()]);
+    let error = lost.await.expect("it did not panic").expect_err("it was given up");
+    assert!(error.is_unknown(), "{error:?}");
+    let stopped = Err(PeerError::Stopped { node: "a".into() });
+    assert_eq!(peer_a.write(FREE, rows([1], true), call()).await, stopped);
+    assert_eq!(peer_a.probe(call()).await.map(drop), stopped.map(drop));
+    assert!(peers.peer("a").is_none());
+    assert_eq!(metric(&registry, r#"rangekeeper_peer_queue_bytes{peer="a"}"#), None);
+    b.handler.gate.send_replace(true);
+    assert_eq!(samples(&kept.await.expect("it did not panic")), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_with_another_data_folder_is_another_peer() {
+    let node = Node::start("a", 10).await;
+    let (peers, _) = peers_of(&[], options());
+    peers.update([PeerAddress { store: StoreId(9), ..node.peer_address() }]);
+    let before = peer_of(&peers, "a");
+    let refused = before.write(FREE, rows([1], true), call()).await;
+    assert!(matches!(refused, Err(PeerError::Refused { .. })), "{refused:?}");
+    peers.update([node.peer_address()]);
+    let after = peer_of(&peers, "a");
+    assert_eq!((before.store(), after.store()), (StoreId(9), StoreId(10)));
+    assert_eq!(samples(&after.write(FREE, rows([1], true), call()).await), 1);
+}
+
+#[tokio::test]
+async fn stopping_ends_every_call_and_waits_for_everything_that_ran() {
+    let node = Node::start("a", 10).await;
+    let (peers, registry) = peers_of(&[&node], options());
+    let peer = peer_of(&peers, "a");
+    let in_flight = held(&peer, &node).await;
+    peer.probe(call()).await.expect("it is answered");
+    peers.shutdown().await;
+    let error = in_flight.await.expect("it did not panic").expect_err("it was given up");
+    assert!(error.is_unknown(), "{error:?}");
+    for connection in ["control", "write"] {
+        let series =
+            format!(r#"rangekeeper_peer_connections{{connection="{connection}",peer="a"}}"#);
+        assert_eq!(metric(&registry, &series), Some(0.0));
+    }
+    let stopped = Err(PeerError::Stopped { node: "a".into() });
+    assert_eq!(peer.write(FREE, rows([1], true), call()).await, stopped);
+    until(&node.handler.begun, |begun| *begun == 1).await;
+}
