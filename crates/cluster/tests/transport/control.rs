@@ -9,17 +9,16 @@ use rangekeeper_cluster::{
     Speaker, StoreId, Urgency, View, limits,
 };
 use rangekeeper_telemetry::Registry;
-use tokio::net::TcpListener;
 
 use crate::harness::{
-    FREE, Node, call, call_within, metric, options, own, peer_of, peers_of, rows, samples,
+    FREE, Node, Spot, call, call_within, metric, options, own, peer_of, peers_of, rows, samples,
 };
 
 const NEWER: View = View { generation: 1, epoch: 6, term: 2 };
 
 #[tokio::test]
 async fn a_probe_tells_how_the_peer_is_and_what_it_has_applied() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     node.local.apply(NEWER);
     *node.handler.report.lock() =
         Report { readiness: Readiness::NotReady, text: "replaying the log".into() };
@@ -40,7 +39,7 @@ async fn a_probe_tells_how_the_peer_is_and_what_it_has_applied() {
 
 #[tokio::test]
 async fn what_a_peer_has_applied_is_seen_in_the_answers_to_writes_too() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     for epoch in [6, 7] {
@@ -54,7 +53,7 @@ async fn what_a_peer_has_applied_is_seen_in_the_answers_to_writes_too() {
 
 #[tokio::test]
 async fn a_newer_assignment_is_offered_with_a_probe_or_fetched_if_it_is_large() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let probing = PeersOptions { probe_every: Some(Duration::from_millis(5)), ..options() };
     let local = own();
     let (peers, mut offers) = Peers::new(local.clone(), probing, &Registry::new());
@@ -78,7 +77,7 @@ async fn a_newer_assignment_is_offered_with_a_probe_or_fetched_if_it_is_large() 
 
 #[tokio::test]
 async fn settled_notices_reach_the_handler() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let notice =
         proto::Settled { view: Some(NEWER.into()), positions: vec![4, 9], shards: vec![1, 255] };
@@ -89,13 +88,12 @@ async fn settled_notices_reach_the_handler() {
 
 #[tokio::test]
 async fn the_breaker_opens_is_passed_by_what_must_be_tried_and_closes_on_a_message() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
-    let address = free.local_addr().expect("it is bound").to_string();
-    drop(free);
+    let spot = Spot::new();
+    let address = spot.address.to_string();
     let registry = Registry::new();
     let (peers, _) =
         Peers::new(own(), PeersOptions { breaker_failures: 2, ..options() }, &registry);
-    peers.update([PeerAddress { node: "a".into(), address: address.clone(), store: StoreId(10) }]);
+    peers.update([PeerAddress { node: "a".into(), address, store: StoreId(10) }]);
     let peer = peer_of(&peers, "a");
     for _ in 0..2 {
         let error = peer.probe(call()).await.map(drop).expect_err("nobody listens");
@@ -113,7 +111,7 @@ async fn the_breaker_opens_is_passed_by_what_must_be_tried_and_closes_on_a_messa
     assert!(matches!(error, PeerError::Unreachable { .. }), "{error:?}");
     assert!(!error.is_unknown());
 
-    let _node = Node::start_with("a", 10, &address, ServerOptions::default()).await;
+    let _node = Node::start_at(&spot, "a", 10, &ServerOptions::default());
     assert_eq!(samples(&peer.write(FREE, rows([1], true), must()).await), 1);
     assert!(!peer.is_breaker_open());
     assert_eq!(metric(&registry, open), Some(0.0));
@@ -122,22 +120,21 @@ async fn the_breaker_opens_is_passed_by_what_must_be_tried_and_closes_on_a_messa
 
 #[tokio::test]
 async fn probing_closes_the_breaker_by_itself() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
-    let address = free.local_addr().expect("it is bound").to_string();
-    drop(free);
+    let spot = Spot::new();
+    let address = spot.address.to_string();
     let probing = PeersOptions {
         breaker_failures: 1,
         probe_every: Some(Duration::from_millis(5)),
         ..options()
     };
     let (peers, _) = Peers::new(own(), probing, &Registry::new());
-    peers.update([PeerAddress { node: "a".into(), address: address.clone(), store: StoreId(10) }]);
+    peers.update([PeerAddress { node: "a".into(), address, store: StoreId(10) }]);
     let peer = peer_of(&peers, "a");
     let mut health = peer.health();
     let failed = health.wait_for(|health| matches!(health.probed, Probed::Failed(_))).await;
     assert!(failed.is_ok_and(|health| health.speaker.is_none()));
     assert!(peer.is_breaker_open());
-    let _node = Node::start_with("a", 10, &address, ServerOptions::default()).await;
+    let _node = Node::start_at(&spot, "a", 10, &ServerOptions::default());
     let answered = Probed::Answered { readiness: Readiness::Ready, text: String::new() };
     let healthy = health.wait_for(|health| health.probed == answered).await;
     assert!(healthy.is_ok_and(|health| health.speaker.is_some()));

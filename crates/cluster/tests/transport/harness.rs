@@ -18,7 +18,7 @@ use rangekeeper_model::{Labels, SeriesHash, TenantId};
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::Sample;
 use rangekeeper_wire::peer::{FrameWriter, Part, frame};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -80,6 +80,12 @@ pub struct Node {
     pub registry: Registry,
     pub stop: CancellationToken,
     pub serving: JoinHandle<Drained>,
+}
+
+/// A port of this machine that nobody else is given, whether a node listens on it or not.
+pub struct Spot {
+    _reserved: TcpSocket,
+    pub address: SocketAddr,
 }
 
 /// Counts work for as long as it lives.
@@ -236,24 +242,44 @@ fn gone(_: SinkClosed) -> Refusal {
     Refusal::new(proto::Reason::Failed, "nobody reads")
 }
 
-impl Node {
-    pub async fn start(name: &'static str, store: u128) -> Self {
-        Self::start_with(name, store, "127.0.0.1:0", ServerOptions::default()).await
+impl Spot {
+    pub fn new() -> Self {
+        let reserved = socket();
+        reserved.bind(([127, 0, 0, 1], 0).into()).expect("there is a port");
+        let address = reserved.local_addr().expect("it is bound");
+        Self { _reserved: reserved, address }
     }
 
-    pub async fn start_with(
-        name: &'static str,
-        store: u128,
-        address: &str,
-        options: ServerOptions,
-    ) -> Self {
-        let listener = TcpListener::bind(address).await.expect("the address is free");
-        let address = listener.local_addr().expect("it is bound");
+    fn listen(&self) -> TcpListener {
+        let socket = socket();
+        socket.bind(self.address).expect("the port is reserved");
+        socket.listen(128).expect("it is bound")
+    }
+}
+
+fn socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    socket.set_reuseaddr(true).expect("a new socket takes it");
+    socket.set_reuseport(true).expect("a new socket takes it");
+    socket
+}
+
+impl Node {
+    pub fn start(name: &'static str, store: u128) -> Self {
+        Self::start_with(name, store, &ServerOptions::default())
+    }
+
+    pub fn start_with(name: &'static str, store: u128, options: &ServerOptions) -> Self {
+        Self::start_at(&Spot::new(), name, store, options)
+    }
+
+    pub fn start_at(spot: &Spot, name: &'static str, store: u128, options: &ServerOptions) -> Self {
+        let (listener, address) = (spot.listen(), spot.address);
         let (store, registry) = (StoreId(store), Registry::new());
         let local = Local::new(CLUSTER, name, store, 1, || 5_000);
         let handler = Arc::new(Scripted::default());
         let (shared, stop) = (Arc::clone(&handler), CancellationToken::new());
-        let server = PeerServer::new(listener, shared, local.clone(), &options, &registry);
+        let server = PeerServer::new(listener, shared, local.clone(), options, &registry);
         let serving = tokio::spawn(server.run(stop.clone()));
         Self { name, store, address, local, handler, registry, stop, serving }
     }

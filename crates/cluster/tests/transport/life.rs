@@ -6,7 +6,8 @@ use rangekeeper_cluster::{Drained, Peer, PeerAddress, PeerError, ServerOptions, 
 use tokio::task::JoinHandle;
 
 use crate::harness::{
-    FREE, HELD, Node, call, call_within, metric, options, peer_of, peers_of, rows, samples, until,
+    FREE, HELD, Node, Spot, call, call_within, metric, options, peer_of, peers_of, rows, samples,
+    until,
 };
 
 type Answer = Result<rangekeeper_cluster::proto::PartAnswer, PeerError>;
@@ -21,25 +22,25 @@ async fn held(peer: &Peer, node: &Node) -> JoinHandle<Answer> {
 
 #[tokio::test]
 async fn what_a_killed_peer_had_in_hand_is_unknown_and_its_successor_is_found() {
-    let node = Node::start("a", 10).await;
+    let spot = Spot::new();
+    let node = Node::start_at(&spot, "a", 10, &ServerOptions::default());
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     let in_flight = held(&peer, &node).await;
-    let address = node.address.to_string();
     node.kill().await;
     let error = in_flight.await.expect("it did not panic").expect_err("nobody answers");
     assert!(matches!(error, PeerError::Lost { .. }) && error.is_unknown(), "{error:?}");
     let error = peer.write(FREE, rows([1], true), call()).await.expect_err("nobody is there");
     assert!(matches!(error, PeerError::Unreachable { .. }) && !error.is_unknown(), "{error:?}");
 
-    let _node = Node::start_with("a", 10, &address, ServerOptions::default()).await;
+    let _node = Node::start_at(&spot, "a", 10, &ServerOptions::default());
     let must = call_within(Duration::from_secs(20), Urgency::MustTry);
     assert_eq!(samples(&peer.write(FREE, rows([1, 2], true), must).await), 2);
 }
 
 #[tokio::test]
 async fn a_node_that_stops_answers_what_it_has_and_takes_nothing_more() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     let in_flight = held(&peer, &node).await;
@@ -61,7 +62,7 @@ async fn a_node_that_stops_answers_what_it_has_and_takes_nothing_more() {
 #[tokio::test]
 async fn a_node_that_stops_waits_only_so_long() {
     let hasty = ServerOptions { drain: Duration::from_millis(50), ..ServerOptions::default() };
-    let node = Node::start_with("a", 10, "127.0.0.1:0", hasty).await;
+    let node = Node::start_with("a", 10, &hasty);
     let (peers, _) = peers_of(&[&node], options());
     let in_flight = held(&peer_of(&peers, "a"), &node).await;
     node.stop.cancel();
@@ -72,7 +73,7 @@ async fn a_node_that_stops_waits_only_so_long() {
 
 #[tokio::test]
 async fn a_peer_that_is_taken_off_the_list_is_not_asked_any_more_and_others_are_kept() {
-    let (a, b) = (Node::start("a", 10).await, Node::start("b", 20).await);
+    let (a, b) = (Node::start("a", 10), Node::start("b", 20));
     let (peers, registry) = peers_of(&[&a, &b], options());
     let (peer_a, peer_b) = (peer_of(&peers, "a"), peer_of(&peers, "b"));
     let (lost, kept) = (held(&peer_a, &a).await, held(&peer_b, &b).await);
@@ -90,7 +91,7 @@ async fn a_peer_that_is_taken_off_the_list_is_not_asked_any_more_and_others_are_
 
 #[tokio::test]
 async fn a_node_that_comes_back_with_another_data_folder_is_another_peer() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[], options());
     peers.update([PeerAddress { store: StoreId(9), ..node.peer_address() }]);
     let before = peer_of(&peers, "a");
@@ -104,7 +105,7 @@ async fn a_node_that_comes_back_with_another_data_folder_is_another_peer() {
 
 #[tokio::test]
 async fn stopping_ends_every_call_and_waits_for_everything_that_ran() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, registry) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     let in_flight = held(&peer, &node).await;

@@ -26,7 +26,7 @@ fn entries(numbers: std::ops::Range<u32>) -> proto::ListPart {
 
 #[tokio::test]
 async fn parts_arrive_whole_and_in_order() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let sent: Vec<_> = [1, 300_000, 2_000_000, 5].map(part).into();
     *node.handler.select.lock() = Script::Parts(sent.clone());
     let (peers, registry) = peers_of(&[&node], options());
@@ -45,7 +45,7 @@ async fn parts_arrive_whole_and_in_order() {
 
 #[tokio::test]
 async fn dropping_the_stream_stops_the_handler() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     *node.handler.select.lock() = Script::Silence;
     let (peers, _) = peers_of(&[&node], options());
     let request = proto::SelectRequest::default();
@@ -58,7 +58,7 @@ async fn dropping_the_stream_stops_the_handler() {
 #[tokio::test]
 async fn a_reader_that_rests_makes_the_handler_rest_and_holds_up_nobody_else() {
     const PART_BYTES: usize = 256 << 10;
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     *node.handler.select.lock() = Script::Endless(part(PART_BYTES));
     *node.handler.list.lock() = Script::Parts(vec![entries(0..3)]);
     let (peers, _) = peers_of(&[&node], options());
@@ -81,7 +81,7 @@ async fn a_reader_that_rests_makes_the_handler_rest_and_holds_up_nobody_else() {
 
 #[tokio::test]
 async fn the_deadline_holds_for_the_caller() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     *node.handler.select.lock() = Script::Silence;
     let (peers, _) = peers_of(&[&node], options());
     let soon = call_within(Duration::from_millis(100), Urgency::MustTry);
@@ -93,7 +93,7 @@ async fn the_deadline_holds_for_the_caller() {
 
 #[tokio::test]
 async fn the_deadline_ends_the_work_at_the_peer_even_if_nobody_reads() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     *node.handler.select.lock() = Script::Silence;
     let (peers, _) = peers_of(&[&node], options());
     let soon = call_within(Duration::from_millis(100), Urgency::MustTry);
@@ -106,7 +106,7 @@ async fn the_deadline_ends_the_work_at_the_peer_even_if_nobody_reads() {
 
 #[tokio::test]
 async fn a_list_has_one_entry_more_than_its_limit_and_then_stops_the_handler() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let parts = (0..20).map(|part| entries(part * 7..part * 7 + 7)).collect();
     *node.handler.list.lock() = Script::Parts(parts);
     let (peers, _) = peers_of(&[&node], options());
@@ -126,7 +126,7 @@ async fn a_list_has_one_entry_more_than_its_limit_and_then_stops_the_handler() {
 
 #[tokio::test]
 async fn what_a_handler_refuses_with_reaches_the_caller() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     *node.handler.list.lock() = Script::Silence;
     let (peers, _) = peers_of(&[&node], options());
     let request = proto::ListRequest::default();
@@ -137,7 +137,7 @@ async fn what_a_handler_refuses_with_reaches_the_caller() {
 
 #[tokio::test]
 async fn a_part_beyond_the_limit_costs_its_own_query_alone() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     *node.handler.select.lock() = Script::Parts(vec![part(9 << 20)]);
     *node.handler.list.lock() = Script::Parts(vec![entries(0..3)]);
     let (peers, _) = peers_of(&[&node], options());
@@ -154,7 +154,7 @@ async fn a_part_beyond_the_limit_costs_its_own_query_alone() {
 #[tokio::test]
 async fn queries_beyond_those_that_are_served_are_shed() {
     let few = ServerOptions { queries: 1, ..ServerOptions::default() };
-    let node = Node::start_with("a", 10, "127.0.0.1:0", few).await;
+    let node = Node::start_with("a", 10, &few);
     *node.handler.select.lock() = Script::Silence;
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");

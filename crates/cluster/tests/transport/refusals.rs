@@ -32,7 +32,7 @@ fn secret(text: &str) -> ClusterSecret {
 
 #[tokio::test]
 async fn another_cluster_is_refused_before_the_handler() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let stranger = Local::new(ClusterId(CLUSTER.0 + 1), "own", OWN, 1, || 0);
     let (peers, _) = Peers::new(stranger, options(), &Registry::new());
     peers.update([node.peer_address()]);
@@ -42,7 +42,7 @@ async fn another_cluster_is_refused_before_the_handler() {
 
 #[tokio::test]
 async fn a_message_for_another_data_folder_is_refused_before_the_handler() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[], options());
     peers.update([PeerAddress { store: StoreId(11), ..node.peer_address() }]);
     assert_eq!(reasons(&peer_of(&peers, "a")).await, [Reason::WrongStore; 4]);
@@ -52,7 +52,7 @@ async fn a_message_for_another_data_folder_is_refused_before_the_handler() {
 #[tokio::test]
 async fn who_does_not_show_the_secret_is_refused() {
     let guarded = ServerOptions { secret: Some(secret("sesame")), ..ServerOptions::default() };
-    let node = Node::start_with("a", 10, "127.0.0.1:0", guarded).await;
+    let node = Node::start_with("a", 10, &guarded);
     for wrong in [None, Some(secret("sesam")), Some(secret("sesame2"))] {
         let (peers, _) = peers_of(&[&node], PeersOptions { secret: wrong, ..options() });
         assert_eq!(reasons(&peer_of(&peers, "a")).await, [Reason::Unauthenticated; 4]);
@@ -72,7 +72,7 @@ async fn control_calls_and_write_streams_beyond_those_that_are_served_are_shed()
         queries: 0,
         ..ServerOptions::default()
     };
-    let node = Node::start_with("a", 10, "127.0.0.1:0", none).await;
+    let node = Node::start_with("a", 10, &none);
     let (peers, _) = peers_of(&[&node], options());
     assert_eq!(reasons(&peer_of(&peers, "a")).await, [Reason::Shed; 4]);
 }

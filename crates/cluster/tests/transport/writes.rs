@@ -14,7 +14,7 @@ use crate::harness::{
 
 #[tokio::test]
 async fn rows_of_many_calls_go_in_one_frame_and_each_caller_gets_its_own_answer() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let bytes = (1..=9).map(|count| rows(0..count, true).len()).sum();
     // Only all nine fill the frame.
     let gathering =
@@ -39,7 +39,7 @@ async fn rows_of_many_calls_go_in_one_frame_and_each_caller_gets_its_own_answer(
 
 #[tokio::test]
 async fn a_frame_that_is_not_full_goes_all_the_same() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let gathering = PeersOptions { frame_bytes: limits::FRAME_BYTES, ..options() };
     let (peers, _) = peers_of(&[&node], gathering);
     let answer = peer_of(&peers, "a").write(FREE, rows(0..5, true), call()).await;
@@ -48,7 +48,7 @@ async fn a_frame_that_is_not_full_goes_all_the_same() {
 
 #[tokio::test]
 async fn rows_that_the_peer_does_not_know_come_back_and_are_stored_with_their_labels() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     assert_eq!(samples(&peer.write(FREE, rows([1, 3], true), call()).await), 2);
@@ -61,7 +61,7 @@ async fn rows_that_the_peer_does_not_know_come_back_and_are_stored_with_their_la
 
 #[tokio::test]
 async fn what_is_wrong_with_shards_and_rows_reaches_the_caller_whole() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let states = [
         ShardState::Stale,
         ShardState::NotReady,
@@ -91,7 +91,7 @@ async fn what_is_wrong_with_shards_and_rows_reaches_the_caller_whole() {
 
 #[tokio::test]
 async fn a_frame_that_waits_holds_up_neither_later_ones_nor_other_peers() {
-    let (a, b) = (Node::start("a", 10).await, Node::start("b", 20).await);
+    let (a, b) = (Node::start("a", 10), Node::start("b", 20));
     let (peers, _) = peers_of(&[&a, &b], options());
     let peer = peer_of(&peers, "a");
     let held = tokio::spawn(async move { peer.write(HELD, rows(0..7, true), call()).await });
@@ -106,7 +106,7 @@ async fn a_frame_that_waits_holds_up_neither_later_ones_nor_other_peers() {
 
 #[tokio::test]
 async fn a_full_queue_is_a_miss_at_once_and_has_room_again_after_the_answer() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (first, second) = (rows(0..100, true), rows(0..1, true));
     let queue_bytes = first.len() + limits::CALL_BYTES;
     let (peers, registry) = peers_of(&[&node], PeersOptions { queue_bytes, ..options() });
@@ -130,7 +130,7 @@ async fn a_full_queue_is_a_miss_at_once_and_has_room_again_after_the_answer() {
 
 #[tokio::test]
 async fn a_call_that_was_not_sent_in_time_is_taken_back_and_known_not_to_be_there() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (small, filling) = (rows(0..1, true), rows(0..9, true));
     let gathering = PeersOptions {
         frame_bytes: small.len() + filling.len(),
@@ -148,7 +148,7 @@ async fn a_call_that_was_not_sent_in_time_is_taken_back_and_known_not_to_be_ther
 
 #[tokio::test]
 async fn a_call_that_was_sent_and_is_not_answered_in_time_is_unknown() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     // The stream is open, so what follows is sent at once.
@@ -165,7 +165,7 @@ async fn a_call_that_was_sent_and_is_not_answered_in_time_is_unknown() {
 #[tokio::test]
 async fn no_more_frames_are_in_flight_than_are_allowed() {
     const CALLS: usize = limits::FRAMES_IN_FLIGHT * 3;
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
@@ -180,7 +180,7 @@ async fn no_more_frames_are_in_flight_than_are_allowed() {
 
 #[tokio::test]
 async fn rows_beyond_the_limit_are_not_sent() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[&node], options());
     let bytes = limits::PART_BYTES + 1;
     let answer = peer_of(&peers, "a").write(FREE, vec![0; bytes].into(), call()).await;
@@ -191,7 +191,7 @@ async fn rows_beyond_the_limit_are_not_sent() {
 
 #[tokio::test]
 async fn a_part_as_large_as_allowed_arrives() {
-    let node = Node::start("a", 10).await;
+    let node = Node::start("a", 10);
     let gathering = PeersOptions { queue_bytes: 2 * limits::PART_BYTES, ..options() };
     let (peers, _) = peers_of(&[&node], gathering);
     let row_bytes = rows([1], false).len();
