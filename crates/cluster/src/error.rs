@@ -57,7 +57,8 @@ pub enum PeerError {
         /// The peer.
         node: Arc<str>,
     },
-    /// The connection was lost before the answer came. What the peer did is **unknown**.
+    /// The connection was lost before the answer came, or the answer could not be read. What the
+    /// peer did is **unknown**.
     #[error("the connection to node {node} was lost: {text}")]
     Lost {
         /// The peer.

@@ -217,6 +217,11 @@ impl ServerMetrics {
         }
     }
 
+    /// A call is refused before it is known what it asks, or before it is handled.
+    pub(crate) fn refused(&self, kind: &'static str, refusal: &Refusal) {
+        self.begin(kind).end(&Err::<(), _>(refusal.clone()));
+    }
+
     /// Handling a message of `kind` begins.
     pub(crate) fn begin(&self, kind: &'static str) -> Served {
         Served { all: self.clone(), kind, began: Instant::now(), ended: false }

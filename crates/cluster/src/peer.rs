@@ -341,8 +341,7 @@ impl Peer {
     }
 
     fn heard(&self, speaker: Speaker) {
-        self.0.breaker.heard();
-        self.0.metrics.breaker.set(0);
+        self.lives();
         #[expect(clippy::cast_precision_loss, reason = "a clock's offset for people")]
         self.0.metrics.clock.set(speaker.clock_ahead_ms as f64 / 1000.0);
         self.0.health.send_if_modified(|health| {
@@ -350,6 +349,12 @@ impl Peer {
             health.speaker = Some(speaker);
             is_news
         });
+    }
+
+    /// A message came.
+    fn lives(&self) {
+        self.0.breaker.heard();
+        self.0.metrics.breaker.set(0);
     }
 
     fn failed(&self) {
@@ -361,7 +366,7 @@ impl Peer {
     fn note<T>(&self, result: &Result<T, PeerError>) {
         match result {
             Err(error) if error.is_silence() => self.failed(),
-            Err(PeerError::Refused { .. }) => self.0.breaker.heard(),
+            Err(PeerError::Refused { .. }) => self.lives(),
             _ => {}
         }
     }

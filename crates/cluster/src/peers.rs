@@ -12,7 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::identity::{Local, StoreId};
 use crate::limits::{
-    BREAKER_FAILURES, FRAME_BYTES, FRAME_WAIT, OFFERED_ASSIGNMENTS, PROBE_INTERVAL, QUEUE_BYTES,
+    BREAKER_FAILURES, FRAME_BYTES, FRAME_TIMEOUT, FRAME_WAIT, OFFERED_ASSIGNMENTS, PROBE_INTERVAL,
+    QUEUE_BYTES,
 };
 use crate::link::Dialing;
 use crate::metrics::ClientMetrics;
@@ -30,6 +31,8 @@ pub struct PeersOptions {
     pub frame_bytes: usize,
     /// How long the first rows of a frame wait for others.
     pub frame_wait: Duration,
+    /// After how long without its answer a frame is given up, and its stream with it.
+    pub frame_timeout: Duration,
     /// Failures in a row that open a breaker.
     pub breaker_failures: u32,
     /// How often a peer is probed; none leaves probing to the caller.
@@ -45,6 +48,7 @@ impl Default for PeersOptions {
             queue_bytes: QUEUE_BYTES,
             frame_bytes: FRAME_BYTES,
             frame_wait: FRAME_WAIT,
+            frame_timeout: FRAME_TIMEOUT,
             breaker_failures: BREAKER_FAILURES,
             probe_every: Some(PROBE_INTERVAL),
             seed: 0,

@@ -109,7 +109,7 @@ impl PeerServer {
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let service = PeerService::new(handler, local, options, &metrics, &stopping);
-        let guard = Guard::new(service, options.secret.clone(), stopping.clone());
+        let guard = Guard::new(service, options.secret.clone(), stopping.clone(), metrics.clone());
         let mut http = http2::Builder::new(Tasks { tasks: tasks.clone(), stop: cut.clone() });
         http.timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use rangekeeper_telemetry::IntGauge;
 use rangekeeper_wire::proto::peer as proto;
@@ -23,7 +24,7 @@ use tonic::Streaming;
 use super::gather::Gather;
 use super::{Peer, client};
 use crate::error::{PeerError, Refusal};
-use crate::limits::{CALL_BYTES, CONNECT_TIMEOUT, FRAME_TIMEOUT, FRAMES_IN_FLIGHT, PART_BYTES};
+use crate::limits::{CALL_BYTES, CONNECT_TIMEOUT, FRAMES_IN_FLIGHT, PART_BYTES};
 use crate::link::Kind;
 use crate::peers::PeersOptions;
 
@@ -69,6 +70,7 @@ pub(crate) struct Writer {
     gather: Gather<Waiting>,
     in_flight: BTreeMap<u64, InFlight>,
     next_number: u64,
+    frame_timeout: Duration,
     stop: CancellationToken,
 }
 
@@ -187,6 +189,7 @@ impl Writer {
             gather: Gather::new(options.frame_bytes, options.frame_wait),
             in_flight: BTreeMap::new(),
             next_number: 0,
+            frame_timeout: options.frame_timeout,
             stop,
         }
     }
@@ -258,7 +261,8 @@ impl Writer {
             let now = Instant::now();
             let has_place = self.in_flight.len() < FRAMES_IN_FLIGHT;
             let due = self.gather.due(now).filter(|_| has_place);
-            let given_up = self.in_flight.values().next().map(|oldest| oldest.sent + FRAME_TIMEOUT);
+            let given_up =
+                self.in_flight.values().next().map(|oldest| oldest.sent + self.frame_timeout);
             // All may be dropped while they wait: an answer stays in the stream, a call in the
             // queue.
             tokio::select! {

@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::service::PeerService;
 use crate::error::Refusal;
+use crate::metrics::ServerMetrics;
 use crate::rpc::peer_server;
 use crate::secret::ClusterSecret;
 
@@ -24,6 +25,7 @@ use crate::secret::ClusterSecret;
 pub(super) struct Guard {
     secret: Option<ClusterSecret>,
     stopping: CancellationToken,
+    metrics: ServerMetrics,
     inner: peer_server::PeerServer<PeerService>,
 }
 
@@ -32,12 +34,13 @@ impl Guard {
         service: PeerService,
         secret: Option<ClusterSecret>,
         stopping: CancellationToken,
+        metrics: ServerMetrics,
     ) -> Self {
         // The largest message of any kind; what a frame may be is what the sender's limits allow.
         let inner = peer_server::PeerServer::new(service)
             .max_decoding_message_size(crate::limits::WRITE_MESSAGE_BYTES)
             .max_encoding_message_size(crate::limits::QUERY_MESSAGE_BYTES);
-        Self { secret, stopping, inner }
+        Self { secret, stopping, metrics, inner }
     }
 
     fn admit(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
@@ -65,6 +68,7 @@ impl Service<Request<Incoming>> for Guard {
         match self.admit(&request) {
             Ok(()) => self.inner.call(request),
             Err(refusal) => {
+                self.metrics.refused("any", &refusal);
                 let response = Status::from(refusal).into_http();
                 Box::pin(std::future::ready(Ok(response)))
             }

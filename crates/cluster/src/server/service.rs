@@ -167,7 +167,8 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<proto::WriteFrame>>,
     ) -> Answered<Self::WriteStream> {
-        let room = room(&self.0.writes)?;
+        let room =
+            room(&self.0.writes).inspect_err(|refusal| self.0.metrics.refused("write", refusal))?;
         let (answers, receiver) = mpsc::channel(SERVED_FRAMES);
         let writes = Writes {
             handler: Arc::clone(&self.0.handler),

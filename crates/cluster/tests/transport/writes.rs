@@ -163,6 +163,17 @@ async fn a_call_that_was_sent_and_is_not_answered_in_time_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_frame_that_is_never_answered_is_given_up_and_does_not_block_its_peer() {
+    let node = Node::start("a", 10);
+    let hasty = PeersOptions { frame_timeout: Duration::from_millis(50), ..options() };
+    let (peers, _) = peers_of(&[&node], hasty);
+    let peer = peer_of(&peers, "a");
+    let error = peer.write(HELD, rows([1], true), call()).await.expect_err("it is held");
+    assert!(matches!(error, PeerError::Lost { .. }) && error.is_unknown(), "{error:?}");
+    assert_eq!(samples(&peer.write(FREE, rows([1], true), call()).await), 1);
+}
+
+#[tokio::test]
 async fn no_more_frames_are_in_flight_than_are_allowed() {
     const CALLS: usize = limits::FRAMES_IN_FLIGHT * 3;
     let node = Node::start("a", 10);
