@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use rangekeeper_cluster::{Drained, Peer, PeerAddress, PeerError, ServerOptions, StoreId, Urgency};
+use rangekeeper_cluster::{
+    Drained, Peer, PeerAddress, PeerError, PeersOptions, ServerOptions, StoreId, Urgency,
+};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::harness::{
@@ -36,6 +39,21 @@ async fn what_a_killed_peer_had_in_hand_is_unknown_and_its_successor_is_found() 
     let _node = Node::start_at(&spot, "a", 10, &ServerOptions::default());
     let must = call_within(Duration::from_secs(20), Urgency::MustTry);
     assert_eq!(samples(&peer.write(FREE, rows([1, 2], true), must).await), 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_connections_and_says_nothing_has_not_seen_the_write() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+    let address = silent.local_addr().expect("it is bound").to_string();
+    let (peers, _) = peers_of(&[], PeersOptions { breaker_failures: 1, ..options() });
+    peers.update([PeerAddress { node: "a".into(), address, store: StoreId(10) }]);
+    let peer = peer_of(&peers, "a");
+    let soon = || call_within(Duration::from_millis(50), Urgency::MustTry);
+    let answer = peer.write(FREE, rows([1], true), soon()).await;
+    assert_eq!(answer, Err(PeerError::Expired { node: "a".into() }));
+    let probed = peer.probe(soon()).await.map(drop);
+    assert_eq!(probed, Err(PeerError::Deadline { node: "a".into() }));
+    assert!(peer.is_breaker_open());
 }
 
 #[tokio::test]

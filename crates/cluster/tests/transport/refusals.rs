@@ -9,7 +9,9 @@ use rangekeeper_cluster::{
 };
 use rangekeeper_telemetry::Registry;
 
-use crate::harness::{CLUSTER, FREE, Node, OWN, call, options, peer_of, peers_of, rows, samples};
+use crate::harness::{
+    CLUSTER, FREE, Node, OWN, call, metric, options, peer_of, peers_of, rows, samples,
+};
 
 /// Why each kind of call is refused; all of them are.
 async fn reasons(peer: &Peer) -> [Reason; 4] {
@@ -58,6 +60,8 @@ async fn who_does_not_show_the_secret_is_refused() {
         assert_eq!(reasons(&peer_of(&peers, "a")).await, [Reason::Unauthenticated; 4]);
     }
     assert_eq!(node.handler.seen.load(Ordering::SeqCst), 0);
+    let refused = r#"rangekeeper_peer_served_total{kind="any",outcome="unauthenticated"}"#;
+    assert_eq!(metric(&node.registry, refused), Some(12.0));
     let (peers, _) =
         peers_of(&[&node], PeersOptions { secret: Some(secret("sesame")), ..options() });
     let answer = peer_of(&peers, "a").write(FREE, rows([1], true), call()).await;
