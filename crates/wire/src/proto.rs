@@ -12,3 +12,9 @@ pub mod v1 {
 pub mod v2 {
     include!(concat!(env!("OUT_DIR"), "/io.prometheus.write.v2.rs"));
 }
+
+/// What nodes say to each other.
+#[allow(missing_docs, clippy::pedantic, reason = "generated code")]
+pub mod peer {
+    include!(concat!(env!("OUT_DIR"), "/rangekeeper.peer.rs"));
+}

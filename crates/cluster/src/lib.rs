@@ -1,0 +1,62 @@
+//! The transport between nodes: what a router, a leader and a settler say to other nodes, and how
+//! a node serves them.
+//!
+//! # Connections
+//!
+//! A node makes up to three connections to each of its [`Peers`], each when it is first needed:
+//! *control* (probes, assignments, settled notices), *write* (one stream of frames) and *query*
+//! (answers in parts). None waits behind another, so a heavy query delays no write, and neither
+//! hides that the node is alive. A fourth, for moving data, comes with what moves it.
+//!
+//! # The life of a message
+//!
+//! A caller has a deadline and says whether the call may miss ([`Urgency`]). The breaker and the
+//! queue's bound decide at once; the connection is made, or made again after a rest; the header
+//! says who speaks, in which cluster, to which data folder, under which assignment and at what
+//! time. The peer's guard looks at the secret before anything is read, the service at the header
+//! before the handler sees the message ([`PeerHandler`]); then there is a place for it or it is
+//! shed. The answer has a header too: it closes the breaker, and tells what the peer has applied.
+//!
+//! # Invariants
+//!
+//! - An error says what the caller may conclude: nothing was sent, the peer refused, or what the
+//!   peer did is unknown ([`PeerError::is_unknown`]). A write that was sent and not answered is
+//!   always unknown, never failed.
+//! - Rows are sent at most once by each call. Sending again is the caller's decision.
+//! - Every wait ends by its deadline, and every queue, message and number of calls has a bound
+//!   ([`limits`]).
+//! - What an asker does not wait for any more is not worked on: dropping a stream drops the
+//!   handler's future at the peer.
+//! - Views are carried and compared, not judged: which epoch is good for which shard is for the
+//!   handler to say.
+
+mod breaker;
+mod counted;
+mod error;
+mod executor;
+mod identity;
+pub mod limits;
+mod link;
+mod metrics;
+mod peer;
+mod peers;
+mod secret;
+mod server;
+
+mod rpc {
+    #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+    include!(concat!(env!("OUT_DIR"), "/rangekeeper.peer.rs"));
+}
+
+pub use error::{PeerError, Refusal};
+pub use identity::{ClusterId, Local, Speaker, StoreId, View};
+pub use peer::{
+    Call, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed, SelectStream, Urgency,
+};
+pub use peers::{PeerAddress, Peers, PeersOptions};
+/// The messages themselves.
+pub use rangekeeper_wire::proto::peer as proto;
+pub use secret::{ClusterSecret, SecretError};
+pub use server::{
+    Answering, Drained, PartSink, PeerHandler, PeerServer, Report, ServerOptions, SinkClosed,
+};
