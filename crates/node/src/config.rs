@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use rangekeeper_model::ShardCount;
+use rangekeeper_query::Feature;
 use serde::Deserialize;
 
 pub use error::{ConfigError, Origin};
@@ -207,6 +208,9 @@ pub struct Query {
     /// How far an instant selector looks back.
     #[serde(deserialize_with = "quantity::positive_duration")]
     pub lookback: Duration,
+    /// Parts of the language that are off otherwise.
+    #[serde(deserialize_with = "quantity::features")]
+    pub features: Vec<Feature>,
 }
 
 /// `[telemetry]`

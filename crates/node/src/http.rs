@@ -190,7 +190,7 @@ async fn act(
         Action::Write => write::receive(surface, observed, request).await,
         Action::Read(question) => read::answer(surface, observed, question.clone(), request).await,
         Action::BuildInfo => operate::build_info(),
-        Action::Rules => operate::no_rules(),
+        Action::Rules => operate::no_rules(&request),
         Action::Alerts => operate::no_alerts(),
         Action::Metrics => operate::metrics(surface).await,
         Action::Healthy => operate::healthy(),

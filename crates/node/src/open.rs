@@ -47,7 +47,8 @@ pub fn open(opening: Opening) -> anyhow::Result<Opened> {
         .build()
         .context("failed to start the threads that evaluate")?;
     let receiver = Receiver::new(store.clone(), ingest_limits(&config), &registry);
-    let api = Api::new(store.clone(), query_limits(&config), Arc::new(pool), &registry);
+    let (limits, features) = (query_limits(&config), &config.query.features);
+    let api = Api::new(store.clone(), limits, features, Arc::new(pool), &registry);
     let services = Services {
         write: Arc::new(Writes(receiver)),
         read: Arc::new(Reads(api)),

@@ -178,12 +178,12 @@ impl Engine {
     /// Answers a query. Blocks; the work on series runs on the engine's threads.
     pub fn evaluate(&self, source: &dyn Source, query: &Query<'_>) -> Result<Answer, EvalError> {
         let mut expr = query.expr.clone();
-        expr.resolve_durations(&query.durations())?;
         if query.step_ms.is_some()
             && !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector)
         {
             return Err(EvalError::RangeType(range_type_name(expr.value_type())));
         }
+        expr.resolve_durations(&query.durations())?;
         let evaluator = Evaluator::new(&self.options, source, query);
         let mut notes = Annotations::default();
         let value = self.options.pool.install(|| answer(&evaluator, query, &expr, &mut notes))?;

@@ -308,7 +308,7 @@ fn duration_expressions_resolve_to_a_query_s_times() {
     let resolved = |text: &str| -> Result<(i64, i64), String> {
         let context = DurationContext { start_ms: 10_000, end_ms: 70_000, step_ms: 5_000 };
         let mut expr = parse(text, &ParserOptions::ALL).map_err(|errors| errors.to_string())?;
-        expr.resolve_durations(&context).map_err(|error| error.to_string())?;
+        expr.resolve_durations(&context).map_err(|error| error.in_query(text))?;
         match expr {
             Expr::Matrix(matrix) => Ok((matrix.range.ms, matrix.selector.offset.ms)),
             Expr::Subquery(subquery) => Ok((subquery.step.unwrap().ms, subquery.offset.ms)),
@@ -319,9 +319,10 @@ fn duration_expressions_resolve_to_a_query_s_times() {
     assert_eq!(resolved("a[max_of(1m, step())] offset (2^3)"), Ok((60_000, 8_000)));
     assert_eq!(resolved("a[1h:range() / 4] offset -min_of(1s, 2s)"), Ok((15_000, -1_000)));
     assert_eq!(resolved("a[-(5s % 3) + 4]"), Ok((2_000, 0)));
-    assert_eq!(resolved("a[5s - step()]"), Err("2:13: duration must be greater than 0".into()));
-    assert_eq!(resolved("a[1/(step()-5)]"), Err("2:14: division by zero".into()));
-    assert_eq!(resolved("a[10^300]"), Err("2:8: duration is out of range".into()));
+    let refused = |text: &str, error: &str| assert_eq!(resolved(text), Err(error.to_owned()));
+    refused("a[5s - step()]", "1:3: parse error: duration must be greater than 0");
+    refused("\n a[1/(step()-5)]", "2:4: parse error: division by zero");
+    refused("a[10^300]", "1:3: parse error: duration is out of range");
 }
 
 #[test]

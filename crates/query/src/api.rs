@@ -12,6 +12,7 @@ use rangekeeper_telemetry::Registry;
 use tokio::sync::Semaphore;
 
 use crate::error::QueryError;
+use crate::feature::Feature;
 use crate::metrics::QueryMetrics;
 use crate::parameters::Parameters;
 
@@ -94,14 +95,18 @@ pub(crate) struct Asked<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) parameters: Parameters<'a>,
     canceled: &'a AtomicBool,
+    /// When it came, and when its turn did.
+    pub(crate) started: Instant,
+    pub(crate) admitted: Instant,
     deadline: Instant,
 }
 
 impl Api {
-    /// Answers from `store`, evaluating on the threads of `pool`.
+    /// Answers from `store`, evaluating on the threads of `pool`, with `features` on.
     pub fn new(
         store: Store,
         limits: Limits,
+        features: &[Feature],
         pool: Arc<rayon::ThreadPool>,
         registry: &Registry,
     ) -> Self {
@@ -115,6 +120,9 @@ impl Api {
         parser.fill_modifiers = false;
         parser.max_bytes = limits.text_bytes;
         parser.max_depth = limits.depth;
+        for feature in features {
+            feature.enable(&mut parser, &mut options);
+        }
         let engine = Engine::new(options);
         let (metrics, turns) = (QueryMetrics::new(registry), Semaphore::new(limits.concurrent));
         Self { shared: Arc::new(Shared { store, engine, parser, limits, metrics, turns }) }
@@ -152,9 +160,9 @@ impl Api {
         started: Instant,
     ) -> Result<Vec<u8>, QueryError> {
         let shared = Arc::clone(&self.shared);
-        let asked_for = Parameters(&parameters).duration_ms("timeout")?;
-        let timeout = asked_for.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-        let timeout = timeout.map_or(shared.limits.timeout, |t| t.min(shared.limits.timeout));
+        // What is no duration is refused by the questions that take one.
+        let asked_for = Parameters(&parameters).timeout().ok().flatten();
+        let timeout = asked_for.map_or(shared.limits.timeout, |t| t.min(shared.limits.timeout));
         let turn = tokio::time::timeout(timeout, shared.turns.acquire()).await;
         let _turn = turn.map_err(|_| QueryError::Queue)?.expect("turns are never closed");
         let canceled = CancelOnDrop(Arc::new(AtomicBool::new(false)));
@@ -167,6 +175,8 @@ impl Api {
                     tenant: &tenant,
                     parameters: Parameters(&parameters),
                     canceled: &of_thread,
+                    started,
+                    admitted: Instant::now(),
                     deadline: started + timeout,
                 };
                 shared.metrics.running.inc();

@@ -1,20 +1,28 @@
 //! Questions about labels, series and metadata.
 
+use rangekeeper_model::{Matcher, TimeRange};
 use rangekeeper_storage::Found;
 
 use crate::api::Asked;
 use crate::error::QueryError;
 use crate::render::{Envelope, append_labels, append_list, append_text};
 
+/// Selectors, times and a limit.
+type Restrictions = (Vec<Vec<Matcher>>, TimeRange, usize);
+
 const TRUNCATED: &str = "results truncated due to limit";
 
 impl Asked<'_> {
     pub(crate) fn series(&self) -> Result<Vec<u8>, QueryError> {
-        let selectors = self.parameters.selectors(&self.shared.parser)?;
-        if selectors.is_empty() {
+        if self.parameters.all("match[]").next().is_none() {
             return Err(QueryError::Invalid("no match[] parameter provided".to_owned()));
         }
-        let (range, limit) = (self.parameters.range()?, self.parameters.limit("limit")?);
+        let (limit, range) = (self.parameters.limit()?, self.parameters.range()?);
+        let selectors = self.parameters.selectors(&self.shared.parser);
+        let selectors = selectors.map_err(|error| QueryError::parameter("match[]", &error))?;
+        if range.is_empty() {
+            return Ok(no_texts());
+        }
         let stop = || self.is_over();
         let found = self.shared.store.series(self.tenant, &selectors, range, limit, &stop)?;
         let envelope = of(&found);
@@ -22,8 +30,7 @@ impl Asked<'_> {
     }
 
     pub(crate) fn label_names(&self) -> Result<Vec<u8>, QueryError> {
-        let selectors = self.parameters.selectors(&self.shared.parser)?;
-        let (range, limit) = (self.parameters.range()?, self.parameters.limit("limit")?);
+        let Some((selectors, range, limit)) = self.restrictions()? else { return Ok(no_texts()) };
         let stop = || self.is_over();
         let found = self.shared.store.label_names(self.tenant, &selectors, range, limit, &stop)?;
         Ok(texts(&found))
@@ -34,16 +41,28 @@ impl Asked<'_> {
         if name.is_empty() {
             return Err(QueryError::Invalid("invalid label name: \"\"".to_owned()));
         }
-        let selectors = self.parameters.selectors(&self.shared.parser)?;
-        let (range, limit) = (self.parameters.range()?, self.parameters.limit("limit")?);
+        let Some((selectors, range, limit)) = self.restrictions()? else { return Ok(no_texts()) };
         let (store, stop) = (&self.shared.store, || self.is_over());
         let found = store.label_values(self.tenant, &name, &selectors, range, limit, &stop)?;
         Ok(texts(&found))
     }
 
+    /// What both questions about labels may say to narrow their answer; `None` if the end comes
+    /// before the start, where there is nothing.
+    fn restrictions(&self) -> Result<Option<Restrictions>, QueryError> {
+        let (limit, range) = (self.parameters.limit()?, self.parameters.range()?);
+        let selectors = self.parameters.selectors(&self.shared.parser);
+        let selectors = selectors.map_err(|error| QueryError::Invalid(error.to_string()))?;
+        Ok((!range.is_empty()).then_some((selectors, range, limit)))
+    }
+
     pub(crate) fn metadata(&self) -> Result<Vec<u8>, QueryError> {
-        let (limit, a_metric) =
-            (self.parameters.limit("limit")?, self.parameters.limit("limit_per_metric")?);
+        // A negative number means all, and of those within a metric so does 0.
+        let at_most = |count: i64| usize::try_from(count).ok();
+        let limit = self.parameters.count("limit")?.and_then(at_most);
+        let a_metric = self.parameters.count("limit_per_metric")?.and_then(at_most);
+        let limit = limit.unwrap_or(usize::MAX);
+        let a_metric = a_metric.filter(|count| *count > 0).unwrap_or(usize::MAX);
         let rows = self.shared.store.metadata(self.tenant, self.parameters.first("metric"))?;
         Ok(Envelope::default().render(|out| {
             out.push(b'{');
@@ -72,6 +91,10 @@ impl Asked<'_> {
 fn of<T>(found: &Found<T>) -> Envelope {
     let warnings = if found.truncated { vec![TRUNCATED.to_owned()] } else { Vec::new() };
     Envelope { warnings, ..Envelope::default() }
+}
+
+fn no_texts() -> Vec<u8> {
+    texts(&Found { items: Vec::new(), truncated: false })
 }
 
 fn texts(found: &Found<String>) -> Vec<u8> {

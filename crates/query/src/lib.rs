@@ -2,6 +2,7 @@
 
 mod api;
 mod error;
+mod feature;
 mod labels;
 mod metrics;
 mod parameters;
@@ -12,3 +13,4 @@ mod status;
 
 pub use api::{Api, Limits, Question};
 pub use error::QueryError;
+pub use feature::{Feature, UnknownFeature};

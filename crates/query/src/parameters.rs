@@ -1,9 +1,14 @@
 //! What parameters mean: times, durations, limits, selectors.
 
-use rangekeeper_model::{Matcher, TimeRange};
-use rangekeeper_promql::{ParserOptions, parse_metric_selector};
+use std::num::{IntErrorKind, ParseIntError};
+use std::time::Duration;
+
+use rangekeeper_model::{Matcher, TimeRange, go_quote};
+use rangekeeper_promql::{ParserOptions, SelectorError, parse_metric_selector};
 
 use crate::error::QueryError;
+
+pub(crate) const NS_PER_MS: i64 = 1_000_000;
 
 /// The parameters of a request, names and values as they came; a name may come several times.
 #[derive(Clone, Copy, Debug)]
@@ -25,43 +30,75 @@ impl<'a> Parameters<'a> {
         match self.first(name) {
             None => Ok(absent),
             Some(text) => time_ms(text).ok_or_else(|| {
-                let reason = format!("cannot parse {text:?} to a valid timestamp");
+                let reason = format!(
+                    "invalid time value for '{name}': cannot parse {} to a valid timestamp",
+                    go_quote(text)
+                );
                 QueryError::parameter(name, &reason)
             }),
         }
     }
 
-    /// A duration in milliseconds, if the parameter is there.
-    pub(crate) fn duration_ms(self, name: &'static str) -> Result<Option<i64>, QueryError> {
-        let parse = |text: &str| {
-            duration_ms(text).ok_or_else(|| {
-                QueryError::parameter(name, &format!("cannot parse {text:?} to a valid duration"))
-            })
-        };
-        self.first(name).map(parse).transpose()
+    /// A time that has to be there.
+    pub(crate) fn required_time_ms(self, name: &'static str) -> Result<i64, QueryError> {
+        let text = self.first(name).unwrap_or_default();
+        time_ms(text).ok_or_else(|| {
+            let reason = format!("cannot parse {} to a valid timestamp", go_quote(text));
+            QueryError::parameter(name, &reason)
+        })
+    }
+
+    /// A duration in nanoseconds, if the parameter is there.
+    pub(crate) fn duration_ns(self, name: &'static str) -> Result<Option<i64>, QueryError> {
+        let duration = self.first(name).map(duration_ns).transpose();
+        duration.map_err(|error| QueryError::parameter(name, &error))
+    }
+
+    /// `timeout`, if the request asks for one.
+    pub(crate) fn timeout(self) -> Result<Option<Duration>, QueryError> {
+        let ns = self.duration_ns("timeout")?;
+        Ok(ns.map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or(0))))
+    }
+
+    /// `lookback_delta` in milliseconds, unless the default is meant: by its absence, or by what is
+    /// no positive duration.
+    pub(crate) fn lookback_ms(self) -> Result<Option<i64>, QueryError> {
+        let lookback = self.first("lookback_delta").map(duration_ns).transpose();
+        let lookback_ns = lookback.map_err(|error| {
+            QueryError::Invalid(format!("error parsing lookback delta duration: {error}"))
+        })?;
+        Ok(lookback_ns.filter(|ns| *ns > 0).map(|ns| ns / NS_PER_MS))
     }
 
     /// `limit`: a number of things, where 0 and absence mean all of them.
-    pub(crate) fn limit(self, name: &'static str) -> Result<usize, QueryError> {
-        let Some(text) = self.first(name) else { return Ok(usize::MAX) };
-        let limit: i64 = text.parse().map_err(|_| {
-            QueryError::parameter(name, &format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
+    pub(crate) fn limit(self) -> Result<usize, QueryError> {
+        let Some(text) = self.first("limit") else { return Ok(usize::MAX) };
+        let limit: i64 = text.parse().map_err(|error: ParseIntError| {
+            let problem = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            let reason = format!("strconv.Atoi: parsing {}: {problem}", go_quote(text));
+            QueryError::parameter("limit", &reason)
         })?;
         match usize::try_from(limit) {
             Ok(0) => Ok(usize::MAX),
             Ok(limit) => Ok(limit),
-            Err(_) => Err(QueryError::parameter(name, "limit must be non-negative")),
+            Err(_) => Err(QueryError::parameter("limit", "limit must be non-negative")),
         }
     }
 
-    /// `start` and `end`, from the beginning to the end of time where they are absent.
+    /// A number of things as `metadata` takes it, `None` where it is absent.
+    pub(crate) fn count(self, name: &'static str) -> Result<Option<i64>, QueryError> {
+        let count = self.first(name).map(str::parse).transpose();
+        count.map_err(|_| QueryError::Invalid(format!("{name} must be a number")))
+    }
+
+    /// `start` and `end`, from the beginning to the end of time where they are absent. The end may
+    /// come first.
     pub(crate) fn range(self) -> Result<TimeRange, QueryError> {
         let from_ms = self.time_ms("start", i64::MIN)?;
         let to_ms = self.time_ms("end", i64::MAX)?;
-        if to_ms < from_ms {
-            let reason = "end timestamp must not be before start time";
-            return Err(QueryError::parameter("end", reason));
-        }
         Ok(TimeRange { from_ms, to_ms })
     }
 
@@ -69,37 +106,54 @@ impl<'a> Parameters<'a> {
     pub(crate) fn selectors(
         self,
         options: &ParserOptions,
-    ) -> Result<Vec<Vec<Matcher>>, QueryError> {
-        self.all("match[]")
-            .map(|text| {
-                parse_metric_selector(text, options)
-                    .map_err(|error| QueryError::parameter("match[]", &error))
-            })
-            .collect()
+    ) -> Result<Vec<Vec<Matcher>>, SelectorError> {
+        self.all("match[]").map(|text| parse_metric_selector(text, options)).collect()
     }
+}
+
+/// A text is no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum DurationError {
+    #[error("cannot parse {} to a valid duration", go_quote(.0))]
+    Syntax(String),
+    #[error("cannot parse {} to a valid duration. It overflows int64", go_quote(.0))]
+    Overflow(String),
 }
 
 /// Unix seconds with a fraction, or RFC 3339.
 fn time_ms(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return seconds.is_finite().then(|| to_ms(seconds));
+        return seconds.is_finite().then(|| seconds_to_ms(seconds));
     }
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
-/// Seconds with a fraction, or a duration as PromQL writes it.
-pub(crate) fn duration_ms(text: &str) -> Option<i64> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        let in_range = seconds.is_finite() && seconds.abs() < 9.2e9;
-        return in_range.then(|| to_ms(seconds));
-    }
-    rangekeeper_promql::parse_duration_ms(text)
+/// Milliseconds of Unix seconds as Prometheus has them: the fraction of the float is rounded, not
+/// the float, so 1.0005 is 1 s because its fraction is a little less than half a millisecond. What
+/// is out of range goes to its end.
+#[expect(clippy::cast_possible_truncation, reason = "a cast from float to integer saturates")]
+fn seconds_to_ms(seconds: f64) -> i64 {
+    let whole_ms = (seconds.trunc() as i64).saturating_mul(1_000);
+    let fraction = (seconds.fract() * 1000.0).round() / 1000.0;
+    let fraction_ns = (fraction * 1e9) as i64;
+    whole_ms.saturating_add(fraction_ns.div_euclid(NS_PER_MS))
 }
 
-/// Rounds to the millisecond; what is out of range goes to its end.
-#[expect(clippy::cast_possible_truncation, reason = "a cast from float to integer saturates")]
-fn to_ms(seconds: f64) -> i64 {
-    (seconds * 1000.0).round() as i64
+/// Seconds with a fraction, or a duration as PromQL writes it, in nanoseconds; what is less than
+/// one is cut off.
+fn duration_ns(text: &str) -> Result<i64, DurationError> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        let ns = seconds * 1e9;
+        // The float next below is the greatest that 64 bits have; NaN becomes 0.
+        if ns.abs() > 9_223_372_036_854_775_807.0 {
+            return Err(DurationError::Overflow(text.to_owned()));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
+        return Ok(ns as i64);
+    }
+    let ms = rangekeeper_promql::parse_duration_ms(text);
+    ms.and_then(|ms| ms.checked_mul(NS_PER_MS))
+        .ok_or_else(|| DurationError::Syntax(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -122,11 +176,37 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_seconds_or_promql() {
-        for (text, expected) in
-            [("15", Some(15_000)), ("0.5", Some(500)), ("1h30m", Some(5_400_000)), ("x", None)]
-        {
-            assert_eq!(duration_ms(text), expected, "{text}");
+    fn the_fraction_of_a_time_is_rounded_to_milliseconds() {
+        for (text, expected) in [
+            ("1.0005", 1_000),
+            ("0.9999", 1_000),
+            ("1.9996", 2_000),
+            ("-1.0005", -1_000),
+            ("-0.0005", -1),
+            ("-1.5", -1_500),
+            ("1e300", i64::MAX),
+        ] {
+            assert_eq!(time_ms(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_promql_and_cut_off() {
+        for (text, expected) in [
+            ("15", Some(15_000_000_000)),
+            ("1.0005", Some(1_000_500_000)),
+            ("0.0166667", Some(16_666_700)),
+            ("14.9999", Some(14_999_900_000)),
+            ("1e-10", Some(0)),
+            ("NaN", Some(0)),
+            ("9223372036", Some(9_223_372_036_000_000_000)),
+            ("1h30m", Some(5_400_000_000_000)),
+            ("x", None),
+            ("-5m", None),
+            ("9223372037", None),
+            ("-Inf", None),
+        ] {
+            assert_eq!(duration_ns(text).ok(), expected, "{text}");
         }
     }
 }

@@ -6,6 +6,8 @@
 mod histogram;
 mod number;
 
+use std::time::Duration;
+
 use rangekeeper_model::Labels;
 use rangekeeper_promql::eval::Stats;
 use rangekeeper_promql::value::{SampleValue, Series, Value};
@@ -49,13 +51,26 @@ impl Envelope {
     }
 }
 
+/// What a query cost, for those who ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// What was read and held.
+    pub(crate) samples: Stats,
+    /// From its coming to its turn.
+    pub(crate) queued: Duration,
+    /// Its evaluation, reading and sorting included.
+    pub(crate) evaluated: Duration,
+    /// From its coming until it was evaluated.
+    pub(crate) executed: Duration,
+}
+
 /// Appends a value of the evaluator; at most `limit` series of it. Returns whether that cut
 /// something off.
 pub(crate) fn append_value(
     out: &mut Vec<u8>,
     value: &Value,
     limit: usize,
-    stats: Option<Stats>,
+    cost: Option<Cost>,
 ) -> bool {
     out.extend_from_slice(b"{\"resultType\":");
     append_text(out, value.type_name());
@@ -95,8 +110,8 @@ pub(crate) fn append_value(
             series.len()
         }
     };
-    if let Some(stats) = stats {
-        append_stats(out, stats);
+    if let Some(cost) = cost {
+        append_cost(out, cost);
     }
     out.push(b'}');
     series > limit
@@ -139,12 +154,21 @@ fn append_point(out: &mut Vec<u8>, at_ms: i64, value: f64) {
     out.push(b']');
 }
 
-fn append_stats(out: &mut Vec<u8>, stats: Stats) {
+/// Appends `stats`. Prometheus also times the parts of an evaluation; here they overlap, as series
+/// are read, evaluated and given up one by one.
+fn append_cost(out: &mut Vec<u8>, cost: Cost) {
     use std::io::Write as _;
+    let Cost { samples, queued, evaluated, executed } = cost;
     write!(
         out,
-        ",\"stats\":{{\"samples\":{{\"totalQueryableSamples\":{},\"peakSamples\":{}}}}}",
-        stats.samples_read, stats.peak_samples
+        ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{},\"execQueueTime\":{},\
+         \"execTotalTime\":{}}},\
+         \"samples\":{{\"totalQueryableSamples\":{},\"peakSamples\":{}}}}}",
+        evaluated.as_secs_f64(),
+        queued.as_secs_f64(),
+        executed.as_secs_f64(),
+        samples.samples_read,
+        samples.peak_samples
     )
     .expect("a Vec takes all");
 }

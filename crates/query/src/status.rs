@@ -34,10 +34,7 @@ impl Asked<'_> {
         let rows = match self.parameters.first("limit") {
             None => DEFAULT_ROWS,
             Some(text) => match text.parse() {
-                Ok(rows @ 1..=MAX_ROWS) => rows,
-                Ok(rows) if rows > MAX_ROWS => {
-                    return Err(QueryError::Invalid("limit must not exceed 10000".to_owned()));
-                }
+                Ok(rows @ 1..) => rows.min(MAX_ROWS),
                 _ => {
                     return Err(QueryError::Invalid("limit must be a positive number".to_owned()));
                 }

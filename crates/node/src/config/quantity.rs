@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use rangekeeper_model::ShardCount;
+use rangekeeper_query::Feature;
 use serde::de::{Deserialize, Deserializer, Error};
 
 /// A share of the memory that the process may use.
@@ -136,4 +137,12 @@ pub(super) fn path_unless_empty<'de, D: Deserializer<'de>>(
 ) -> Result<Option<PathBuf>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok(if text.is_empty() { None } else { Some(PathBuf::from(text)) })
+}
+
+/// Names of parts of the language.
+pub(super) fn features<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Feature>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names.iter().map(|name| name.parse().map_err(D::Error::custom)).collect()
 }

@@ -159,6 +159,7 @@ impl Settings {
         let value = match self.values.get(&key).map(|setting| &setting.value) {
             Some(Value::Integer(_)) => text.parse().map(Value::Integer).ok(),
             Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).ok(),
+            Some(Value::Array(_)) => Some(listed(text)),
             _ => None,
         };
         self.set(key, value.unwrap_or_else(|| Value::String(text.to_owned())), origin)
@@ -204,6 +205,12 @@ impl Settings {
             reason,
         }
     }
+}
+
+/// A list as people write it outside of a file: `a,b`.
+fn listed(text: &str) -> Value {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
 }
 
 /// All keys, `section.key`, in the order of the file of the defaults.

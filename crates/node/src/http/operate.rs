@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use rangekeeper_model::ErrorClass;
+use rangekeeper_model::{ErrorClass, go_quote};
 use serde_json::json;
 
 use super::observation::Observed;
@@ -70,8 +70,15 @@ pub(super) fn build_info() -> Response {
     }))
 }
 
-/// The node evaluates no rules.
-pub(super) fn no_rules() -> Response {
+/// The node evaluates no rules, of either type.
+pub(super) fn no_rules(request: &Request) -> Response {
+    let parameters = Parameters::decode(request.uri().query().unwrap_or_default().as_bytes());
+    let asked_for = parameters.first("type").unwrap_or_default();
+    if !["", "alert", "record"].contains(&asked_for.to_lowercase().as_str()) {
+        let message =
+            format!("invalid parameter \"type\": not supported value {}", go_quote(asked_for));
+        return reply::failure(&Failure::new(ErrorClass::Invalid, message));
+    }
     reply::success(&json!({"groups": []}))
 }
 

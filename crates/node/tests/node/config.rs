@@ -6,6 +6,7 @@ use std::time::Duration;
 use rangekeeper_node::config::{
     Config, ConfigError, DEFAULTS, Durability, Late, Settings, Share, Sources,
 };
+use rangekeeper_query::Feature;
 
 fn read(sources: &Sources) -> Result<Config, ConfigError> {
     Settings::read(sources)?.config()
@@ -53,6 +54,7 @@ fn the_defaults_are_what_the_documents_say() {
     assert_eq!(config.query.text.as_u64(), 64 << 10);
     assert_eq!(config.query.depth.get(), 200);
     assert_eq!(config.query.lookback, Duration::from_mins(5));
+    assert_eq!(config.query.features, []);
     assert_eq!(config.auth.token_file, None);
 }
 
@@ -157,6 +159,24 @@ fn wrong_values_are_refused_by_key_value_and_origin() {
     sources.environment.push(("RANGEKEEPER_QUERY__DEPTH".to_owned(), "deep".to_owned()));
     let message = refusal(&sources);
     assert!(message.contains("environment variable RANGEKEEPER_QUERY__DEPTH"), "{message}");
+}
+
+#[test]
+fn features_are_a_list_of_names_that_prometheus_has() {
+    let both = vec![Feature::ExperimentalFunctions, Feature::DelayedNameRemoval];
+    let names = "promql-experimental-functions, promql-delayed-name-removal";
+    let config = read(&set(&[&format!("query.features={names}")])).unwrap();
+    assert_eq!(config.query.features, both);
+    let list = format!("[query]\nfeatures = [\"{}\"]\n", names.replace(", ", "\", \""));
+    let (_folder, sources) = file(&list);
+    assert_eq!(read(&sources).unwrap().query.features, both);
+    assert_eq!(read(&set(&["query.features="])).unwrap().query.features, []);
+    let message = refusal(&set(&["query.features=promql-experimental-functions,warp-drive"]));
+    assert!(message.contains("unknown feature \"warp-drive\""), "{message}");
+    for feature in Feature::ALL {
+        assert!(message.contains(feature.name()), "no {feature} in {message}");
+        assert!(DEFAULTS.contains(feature.name()), "{feature} is not documented");
+    }
 }
 
 #[test]

@@ -154,7 +154,13 @@ fn grafana_recognises_a_prometheus() {
     assert!(info["data"]["revision"].as_str().unwrap().starts_with("rangekeeper "));
     assert_eq!(info["data"].get("features"), None);
     let empty = serde_json::json!({"status": "success", "data": {"groups": []}});
-    assert_eq!(node.get("/api/v1/rules").json(), empty);
+    for types in ["", "?type=", "?type=Alert", "?type=record"] {
+        assert_eq!(node.get(&format!("/api/v1/rules{types}")).json(), empty);
+    }
+    let answer = node.get("/api/v1/rules?type=foo");
+    assert_eq!(answer.status, 400);
+    let reason = "invalid parameter \"type\": not supported value \"foo\"";
+    assert_eq!(answer.json()["error"], reason);
     let empty = serde_json::json!({"status": "success", "data": {"alerts": []}});
     assert_eq!(node.get("/api/v1/alerts").json(), empty);
 }

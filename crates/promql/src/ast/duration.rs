@@ -96,12 +96,19 @@ pub struct DurationContext {
 
 /// A duration expression has no usable value for a query.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{}: {text}", span.start, span.end)]
+#[error("{text}")]
 pub struct DurationError {
     /// The expression or operand.
     pub span: Span,
     /// In Prometheus' words.
     pub text: String,
+}
+
+impl DurationError {
+    /// As the parser would have said it, had it known: with the place in `query`, its text.
+    pub fn in_query(&self, query: &str) -> String {
+        format!("{}: parse error: {}", self.span.line_and_column(query), self.text)
+    }
 }
 
 impl Duration {

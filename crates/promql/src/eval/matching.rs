@@ -62,9 +62,6 @@ impl Evaluator<'_> {
         operation.refuse_many_to_many()?;
         let mut rows = Vec::new();
         for group in &operation.groups {
-            if matching.card == Cardinality::OneToOne {
-                operation.refuse_many_to_one(group)?;
-            }
             let mut results = Vec::new();
             operation.match_group(group, notes, |row| {
                 self.check()?;
@@ -76,7 +73,9 @@ impl Evaluator<'_> {
                 }
                 Ok(())
             })?;
-            if matching.card != Cardinality::OneToOne && same_labels::merge(&mut results).is_err() {
+            if matching.card == Cardinality::OneToOne {
+                refuse_many_to_one(&results, steps)?;
+            } else if same_labels::merge(&mut results).is_err() {
                 return Err(EvalError::GroupingNotUnique);
             }
             rows.append(&mut results);
@@ -107,6 +106,20 @@ fn agreements(matching: &VectorMatching, many: &[Row], one: &[Row]) -> Vec<Group
         groups[number].one.push(index);
     }
     groups
+}
+
+/// An error if at some step two of a group's results are left. Series of the many side that a
+/// comparison has sorted out do not count.
+fn refuse_many_to_one(results: &[Row], steps: Steps) -> Result<(), EvalError> {
+    if results.len() < 2 {
+        return Ok(());
+    }
+    for step in 0..steps.count {
+        if results.iter().filter(|row| row.has_sample(step)).nth(1).is_some() {
+            return Err(EvalError::ManyToOneNotExplicit);
+        }
+    }
+    Ok(())
 }
 
 impl Match<'_> {
@@ -143,22 +156,6 @@ impl Match<'_> {
             first: first_labels,
             second: second_labels,
         }
-    }
-
-    /// An error if at some step two series meet one.
-    fn refuse_many_to_one(&self, group: &Group) -> Result<(), EvalError> {
-        if group.many.len() < 2 {
-            return Ok(());
-        }
-        for step in 0..self.steps.count {
-            let present = group.many.iter().filter(|row| self.many[**row].has_sample(step));
-            let has_one = self.matching.fill_right.is_some()
-                || group.one.iter().any(|row| self.one[*row].has_sample(step));
-            if has_one && present.count() > 1 {
-                return Err(EvalError::ManyToOneNotExplicit);
-            }
-        }
-        Ok(())
     }
 
     /// Gives the results of the rows that agree to `take`.

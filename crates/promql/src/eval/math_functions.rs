@@ -8,11 +8,11 @@ pub(crate) fn of_float(function: Function) -> Option<fn(f64) -> f64> {
     Some(match function {
         Function::Abs => f64::abs,
         Function::Acos => f64::acos,
-        Function::Acosh => f64::acosh,
+        Function::Acosh => acosh,
         Function::Asin => f64::asin,
-        Function::Asinh => f64::asinh,
+        Function::Asinh => asinh,
         Function::Atan => f64::atan,
-        Function::Atanh => f64::atanh,
+        Function::Atanh => atanh,
         Function::Ceil => f64::ceil,
         Function::Cos => f64::cos,
         Function::Cosh => f64::cosh,
@@ -50,12 +50,79 @@ pub(crate) fn round(value: f64, nearest: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// The lesser number; NaN if one is.
+/// The lesser number. Negative infinity is less than all, even than NaN; otherwise it is NaN if one
+/// is. Of two zeros the negative.
 pub(crate) fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a == 0.0 && b == 0.0 {
+        if a.is_sign_negative() { a } else { b }
+    } else {
+        a.min(b)
+    }
 }
 
-/// The greater number; NaN if one is.
+/// The greater number. Infinity is greater than all, even than NaN; otherwise it is NaN if one is.
+/// Of two zeros the positive.
 pub(crate) fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a == 0.0 && b == 0.0 {
+        if a.is_sign_negative() { b } else { a }
+    } else {
+        a.max(b)
+    }
+}
+
+/// From here on `x² ± 1` is `x²`, so that the logarithm of `2x` is all that is left.
+const LARGE: f64 = 268_435_456.0;
+
+/// The inverse of the hyperbolic sine, by the formulas of FreeBSD's mathematical library, as
+/// upstream has it: they give the same last digit and do not overflow.
+fn asinh(value: f64) -> f64 {
+    let x = value.abs();
+    let result = if x > LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x + 1.0 / ((x * x + 1.0).sqrt() + x)).ln()
+    } else if x < 1.0 / LARGE {
+        x
+    } else {
+        (x + x * x / (1.0 + (1.0 + x * x).sqrt())).ln_1p()
+    };
+    if value.is_nan() || value.is_infinite() { value } else { result.copysign(value) }
+}
+
+/// The inverse of the hyperbolic cosine, likewise.
+fn acosh(x: f64) -> f64 {
+    if x < 1.0 || x.is_nan() {
+        f64::NAN
+    } else if x >= LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x - 1.0 / (x + (x * x - 1.0).sqrt())).ln()
+    } else {
+        let above = x - 1.0;
+        (above + (2.0 * above + above * above).sqrt()).ln_1p()
+    }
+}
+
+/// The inverse of the hyperbolic tangent, likewise.
+fn atanh(value: f64) -> f64 {
+    let x = value.abs();
+    let result = if x > 1.0 || x.is_nan() {
+        return f64::NAN;
+    } else if x < 1.0 / LARGE {
+        x
+    } else if x < 0.5 {
+        let double = x + x;
+        0.5 * (double + double * x / (1.0 - x)).ln_1p()
+    } else {
+        0.5 * ((x + x) / (1.0 - x)).ln_1p()
+    };
+    result.copysign(value)
 }

@@ -116,10 +116,78 @@ fn bound(histogram: &Histogram, index: i32) -> f64 {
             Err(_) => f64::NEG_INFINITY,
         };
     }
-    let exponent = f64::from(index) * 2f64.powi(-histogram.schema);
+    exponential_bound(histogram.schema, index)
+}
+
+fn exponential_bound(schema: i32, index: i32) -> f64 {
+    let (fraction, exponent) = if schema > 0 {
+        (fraction(index & ((1 << schema) - 1), schema), (i64::from(index) >> schema) + 1)
+    } else {
+        (0.5, (i64::from(index) << -schema) + 1)
+    };
     // The last bucket ends at the greatest float, and what is greater lies in the one behind it.
-    match 2f64.powf(exponent) {
-        bound if bound.is_infinite() && 2f64.powf(exponent - 1.0).is_finite() => f64::MAX,
-        bound => bound,
+    if fraction == 0.5 && exponent == 1025 { f64::MAX } else { scaled(fraction, exponent) }
+}
+
+/// `2^(index / 2^schema - 1)`, in `[0.5, 1)`.
+///
+/// Upstream has a table of these numbers, and clients put observations into buckets by it. Its last
+/// digits are those of a product of repeated square roots of 2, the first of which is halved and
+/// rounded down, so this is how they are made here too.
+fn fraction(index: i32, schema: i32) -> f64 {
+    let has_root = |number: i32| index >> (schema - number) & 1 == 1;
+    let mut product = if has_root(1) { std::f64::consts::FRAC_1_SQRT_2.next_down() } else { 0.5 };
+    let mut root = std::f64::consts::SQRT_2;
+    for number in 2..=schema {
+        root = root.sqrt();
+        if has_root(number) {
+            product *= root;
+        }
+    }
+    product
+}
+
+/// `fraction * 2^exponent`, rounded once.
+fn scaled(fraction: f64, exponent: i64) -> f64 {
+    // One power of two would overflow before the product does; no float is beyond 2^±1100.
+    let exponent = i32::try_from(exponent.clamp(-2_000, 2_000)).expect("clamped");
+    let first = exponent.clamp(-1_000, 1_000);
+    fraction * 2f64.powi(first) * 2f64.powi(exponent - first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_have_the_digits_of_prometheus() {
+        for (schema, index, expected) in [
+            (1, 1, std::f64::consts::SQRT_2.next_down()),
+            (2, 3, 1.681_792_830_507_428_8),
+            (3, 5, 1.542_210_825_407_940_7),
+            (5, 3, 1.067_140_400_676_823_5),
+            (5, 31, 1.957_144_124_175_399_7),
+            (6, 37, 1.492_907_728_291_264_6),
+            (8, 6, 1.016_378_314_910_952_9),
+            (8, 100, 1.310_961_211_524_764_4),
+            (8, 129, 1.418_047_884_320_415_2),
+            (8, 255, 1.994_592_112_170_939_6),
+            (0, 10, 1024.0),
+            (0, -1_074, 5e-324),
+            (1, -2_149, 5e-324),
+            (0, 1_023, 8.988_465_674_311_58e307),
+            (0, 1_024, f64::MAX),
+            (0, 1_025, f64::INFINITY),
+            (8, 262_143, 1.792_832_273_450_112_2e308),
+            (8, 262_144, f64::MAX),
+            (-1, 512, f64::MAX),
+            (-1, 511, 4.494_232_837_155_79e307),
+            (-4, -68, 0.0),
+            (-4, -67, 2e-323),
+            (-4, 63, 2.743_062_034_396_844_3e303),
+            (3, -66, 0.003_284_751_622_084_822),
+        ] {
+            assert_eq!(exponential_bound(schema, index), expected, "{schema} {index}");
+        }
     }
 }
