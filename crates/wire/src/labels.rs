@@ -11,8 +11,8 @@ const VALUE: u32 = key(2, BYTES);
 const LABEL_FIELDS: u32 = fields(&[1, 2]);
 
 /// Labels of a set beyond which it is refused without a closer look. In remote write 2.0 a
-/// reference of a byte or two stands for a text of any length: what a short request says must not be written
-/// out before it is known to be of a size that anybody would want to keep.
+/// reference of a byte or two stands for a text of any length: what a short request says must not
+/// be written out before it is known to be of a size that anybody would want to keep.
 pub(crate) const MAX_LABELS: usize = 1 << 16;
 /// Bytes of a label set, likewise.
 pub(crate) const MAX_LABEL_SET_BYTES: usize = 16 << 20;

@@ -139,7 +139,8 @@ async fn operate(
         match &result {
             Ok(()) => tracing::info!(%request_id, operation = what, "operation done"),
             Err(failure) => {
-                tracing::warn!(%request_id, operation = what, reason = %failure, "operation failed");
+                let reason = &failure.message;
+                tracing::warn!(%request_id, operation = what, reason, "operation failed");
             }
         }
         result
