@@ -182,6 +182,7 @@ impl Run {
             }
         } else {
             assert!(answer.is_err(), "an acknowledged write is lost");
+            compare(&state(&self.oracle, &tenant).0, &found.0, "of a write that is stored in part");
         }
         "crash while writing"
     }

@@ -87,6 +87,8 @@ impl Engine {
             batch.metadata(&family.tenant, &family.family, &entry);
         }
         batch.checkpoint(stripe_number(stripe), taken.watermark.0);
+        // In the same batch: replay passes over what is claimed, and would not see the newest.
+        batch.newest_ms(self.newest_ms());
         self.claim(batch)
     }
 

@@ -50,8 +50,8 @@ impl Engine {
             checkpoints.push(Position(db.checkpoint(stripe)?.unwrap_or(0)));
         }
         let (log, recovery) = open_log(options, &db, &checkpoints)?;
-        let newest_ms =
-            db.note(NEWEST)?.and_then(|v| v.try_into().ok()).map_or(0, i64::from_le_bytes);
+        let noted_ms = db.note(NEWEST)?.and_then(|v| v.try_into().ok()).map(i64::from_le_bytes);
+        let newest_ms = noted_ms.max(db.newest_ms()?).unwrap_or(0);
         if let Some(cut) = &recovery.cut {
             tracing::warn!(?cut, "cut a write off the log that was never synced");
         }
