@@ -79,7 +79,7 @@ where
 /// The filter that `levels` means. By itself the parser takes a mistyped level for the name of a
 /// target, and then nothing is logged.
 fn filter(levels: &str) -> Result<EnvFilter, LogError> {
-    let is_level = |text: &str| text.parse::<LevelFilter>().is_ok();
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     for part in levels.split(',') {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         if !is_level(level.trim()) {

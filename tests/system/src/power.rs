@@ -13,6 +13,9 @@ use anyhow::{Context, Result, ensure};
 use crate::programs;
 use crate::table::{TABLE_BYTES, Table, VARIABLE, key_of};
 
+/// No single write to a file of the store is larger.
+const ONE_WRITE_BYTES: u64 = 16 << 20;
+
 /// Watches one node over all its restarts.
 pub struct PowerSupply {
     path: PathBuf,
@@ -85,8 +88,10 @@ impl PowerSupply {
         let key = key_of(file.as_raw_fd()).context("failed to look at it")?;
         let slot = self.table.slot(key).context("the table is full")?;
         let written = slot.promise().written_bytes();
+        // The process may have died between a write and the note of it: one write of the file.
+        let seen = written.max(slot.promise().allocated_bytes());
         ensure!(
-            length <= written.max(slot.promise().allocated_bytes()),
+            length <= seen || (written > 0 && length - seen <= ONE_WRITE_BYTES),
             "it holds {length} bytes, of which the library saw {written}: a write went past it"
         );
         let synced = slot.synced();

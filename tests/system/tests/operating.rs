@@ -296,7 +296,7 @@ fn cardinality_is_told_of_the_newest_day() {
             "seriesCountByLabelValuePair": one("__name__=up", 2),
         })
     );
-    for limit in ["0", "-1", "x", "10001"] {
+    for limit in ["0", "-1", "x"] {
         let path = format!("/api/v1/status/tsdb?limit={limit}");
         assert_eq!(node.api.get(&path).expect("an answer").status, 400, "{limit}");
     }
