@@ -41,8 +41,7 @@ fn error_with(text: &str, options: &ParserOptions) -> String {
 }
 
 /// Upstream's case was put together from pieces, because it has a backtick, and the list has only
-/// the first of them: an unclosed brace, of which `promtool promql format` of Prometheus 3.5 says
-/// "1:14: parse error: unexpected end of input inside braces".
+/// the first of them: an unclosed brace, which Prometheus 3.5 refuses with this very text.
 const CUT_SHORT: &str = "{'foo\\'bar', ";
 const CUT_OFF: &str = "`a\\dos\\path`=\"boo\"}";
 
