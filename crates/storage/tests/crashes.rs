@@ -174,11 +174,13 @@ impl Run {
         with.put(&tenant, &batch);
         let found = state(self.store(), &tenant);
         if found == state(&with, &tenant) {
-            // A write of metadata alone that was not answered may be there or not: nothing is
-            // claimed of it.
+            // It may be there, even where no answer shows it: of samples that have just expired
+            // the series is still listed for their day.
+            self.ever.put(&tenant, &batch);
+            // Of a write that shows nowhere and was not answered, as one of metadata alone,
+            // nothing is claimed.
             if answer.is_ok() || found != state(&self.oracle, &tenant) {
                 self.oracle = with;
-                self.ever.put(&tenant, &batch);
             }
         } else {
             assert!(answer.is_err(), "an acknowledged write is lost");

@@ -281,10 +281,12 @@ impl Stripe {
         self.flushing.is_some()
     }
 
-    /// Has the series that are written now registered for `day`, too.
-    pub(crate) fn prepare_day(&mut self, day: Day) {
-        for (slot, series) in (0u32..).zip(&self.slots) {
+    /// Has the series that are written now registered for `day`, too: those that hold something,
+    /// and that a request resolved since second `since_s`.
+    pub(crate) fn prepare_day(&mut self, day: Day, since_s: u32) {
+        for (slot, (series, place)) in (0u32..).zip(self.slots.iter().zip(&self.places)) {
             if let Some(series) = series
+                && place.touched_s >= since_s
                 && !series.is_flushed()
                 && !series.is_registered(day)
             {

@@ -142,7 +142,7 @@ impl Engine {
         let stripes = i64::try_from(self.head.stripe_count()).expect("few stripes");
         let due = into_lead_ms * stripes / NEXT_DAY_LEAD_MS;
         for stripe in 0..usize::try_from(due.min(stripes)).expect("not negative") {
-            self.head.stripe(stripe).prepare_day(next);
+            self.head.stripe(stripe).prepare_day(next, self.idle_before_s());
         }
     }
 
