@@ -190,18 +190,9 @@ impl Operations for Operates {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn failure(error: StoreError) -> Failure {
+    let class = error.class();
     // The operator who asked is told all of it, down to what the system said.
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        cause = error.source();
-    }
-    Failure::new(error.class(), message)
+    Failure::new(class, format!("{:#}", anyhow::Error::new(error)))
 }
 
 #[cfg(test)]

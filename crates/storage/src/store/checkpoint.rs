@@ -11,10 +11,6 @@ use crate::db::{self, Batch, DbError, MetadataEntry, Registration};
 use crate::head::stripe::{Fill, Taken};
 use crate::log::{Durability, Position, Ticket};
 
-/// Name of the note that keeps the time of the newest sample: what retention calls *now* is never
-/// later.
-pub(super) const NEWEST: &str = "newest";
-
 /// How long before midnight the series that are written now begin to be registered for the next
 /// day, stripe by stripe.
 const NEXT_DAY_LEAD_MS: i64 = 60 * 60 * 1000;
@@ -149,8 +145,6 @@ impl Engine {
     /// Makes the checkpoints durable and lets the log behind all of them go.
     pub(super) fn finish_round(&self) -> Result<(), DbError> {
         let lowest = self.checkpoints.iter().map(|c| c.load(Ordering::Acquire)).min();
-        // Synced, and with it everything that was written before.
-        self.db.put_note(NEWEST, &self.newest_ms().to_le_bytes())?;
         self.db.sync_wal()?;
         let lowest = Position(lowest.expect("at least one stripe"));
         if let Err(error) = self.log().delete_below(lowest) {

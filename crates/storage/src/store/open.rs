@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::NEWEST;
 use super::engine::Engine;
 use super::options::{Clock, StoreOptions};
 use super::recovery::{ReplayProgress, replay};
@@ -50,8 +49,7 @@ impl Engine {
             checkpoints.push(Position(db.checkpoint(stripe)?.unwrap_or(0)));
         }
         let (log, recovery) = open_log(options, &db, &checkpoints)?;
-        let noted_ms = db.note(NEWEST)?.and_then(|v| v.try_into().ok()).map(i64::from_le_bytes);
-        let newest_ms = noted_ms.max(db.newest_ms()?).unwrap_or(0);
+        let newest_ms = db.newest_ms()?.unwrap_or(0);
         if let Some(cut) = &recovery.cut {
             tracing::warn!(?cut, "cut a write off the log that was never synced");
         }
