@@ -49,7 +49,7 @@ mod rpc {
 }
 
 pub use error::{PeerError, Refusal};
-pub use identity::{ClusterId, Local, Speaker, StoreId, View};
+pub use identity::{Local, Speaker, View};
 pub use peer::{
     Call, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed, SelectStream, Urgency,
 };

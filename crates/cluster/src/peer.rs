@@ -21,7 +21,7 @@ use self::parts::Asked;
 use self::writer::Queue;
 use crate::breaker::Breaker;
 use crate::error::{PeerError, Refusal};
-use crate::identity::{Local, Speaker, StoreId, View};
+use crate::identity::{Local, Speaker, View};
 use crate::limits::{
     CONTROL_CALLS, CONTROL_MESSAGE_BYTES, QUERY_CALLS, QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
 };
@@ -29,6 +29,7 @@ use crate::link::{Connection, Dialing, Kind, Link};
 use crate::metrics::{ClientMetrics, PeerMetrics};
 use crate::peers::PeersOptions;
 use crate::rpc::peer_client::PeerClient;
+use rangekeeper_model::StoreId;
 
 pub use self::parts::{ListStream, PartStream, SelectStream};
 pub use self::probing::{Health, OfferedAssignment, Probed};

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::identity::{Local, StoreId};
+use crate::identity::Local;
 use crate::limits::{
     BREAKER_FAILURES, FRAME_BYTES, FRAME_TIMEOUT, FRAME_WAIT, OFFERED_ASSIGNMENTS, PROBE_INTERVAL,
     QUEUE_BYTES,
@@ -19,6 +19,7 @@ use crate::link::Dialing;
 use crate::metrics::ClientMetrics;
 use crate::peer::{Making, OfferedAssignment, Peer, Probing, probe_always};
 use crate::secret::ClusterSecret;
+use rangekeeper_model::StoreId;
 
 /// What can be set about calls to peers.
 #[derive(Clone, Debug)]

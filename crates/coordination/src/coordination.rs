@@ -15,9 +15,10 @@ use crate::publish::{Change, apply};
 use crate::topics::{TheAssignment, TheLeader, TheMembers};
 use crate::{
     Assignment, Candidate, Cluster, CoordinationMetrics, Ensemble, Error, Intent, Intents, Leader,
-    Members, Membership, Registration, Role, SessionState, Term, Version, cluster, election,
+    Members, Membership, Registration, Role, SessionState, Version, cluster, election,
     registration, session,
 };
+use rangekeeper_model::Term;
 
 /// What a handle may be told.
 #[derive(Clone, Debug)]

@@ -3,11 +3,11 @@
 //! The version of `/term` is the term. Every publish checks it, so a leader that slept through its
 //! successor's election cannot write; nothing has to be cleaned up after one that is lost.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rangekeeper_model::{NodeId, Term};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -16,7 +16,7 @@ use crate::follow::read_or_absent;
 use crate::record::{decode, encode};
 use crate::session::link_changed;
 use crate::znodes::{Failure, Lifetime, Link, Operation, Refusal, Session, Stat};
-use crate::{Error, Leader, NodeId};
+use crate::{Error, Leader};
 
 /// The longest a candidate waits when a leader has gone, so that not all come at once.
 pub(crate) const HERD_PAUSE: Duration = Duration::from_millis(200);
@@ -27,24 +27,14 @@ const ATTEMPTS: usize = 10;
 /// Pause after a round, at most.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The count of leaders. Whoever leads later has a higher one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Term(pub u32);
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+/// The term that this version of `/term` stands for.
+pub(crate) fn term_of(version: i32) -> Term {
+    Term(u64::from(version.cast_unsigned()))
 }
 
-impl Term {
-    pub(crate) fn of(version: i32) -> Self {
-        Self(version.cast_unsigned())
-    }
-
-    pub(crate) fn version(self) -> i32 {
-        self.0.cast_signed()
-    }
+/// The version of `/term` in a term. One that no version can be is nobody's.
+pub(crate) fn version_of(term: Term) -> i32 {
+    u32::try_from(term.0).map_or(-2, u32::cast_signed)
 }
 
 /// Who would lead.
@@ -84,7 +74,7 @@ pub(crate) async fn try_lead(
                     failure => Error::of(operation, &paths.term, failure),
                 }
             })?;
-        let term = Term::of(stat.version + 1);
+        let term = term_of(stat.version + 1);
         let leader = Leader {
             node: candidate.node.clone(),
             term: term.0,

@@ -5,7 +5,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::znodes::{Failure, Refusal};
-use crate::{NodeId, RecordError, Version};
+use crate::{RecordError, Version};
+use rangekeeper_model::NodeId;
 
 /// A request to the ensemble that failed. Messages finish "failed to …".
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub enum Error {
     #[error("publish an assignment of term {term}: another term has begun")]
     NotLeader {
         /// The term that was claimed.
-        term: u32,
+        term: u64,
     },
     /// The node was changed by somebody else.
     #[error("change {path}: it is not at version {} any more", expected.0)]

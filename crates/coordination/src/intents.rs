@@ -9,10 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
+use crate::Error;
 use crate::core::Core;
 use crate::follow::{Topic, read_children};
 use crate::znodes::{Failure, Lifetime, Operation, Refusal, Session, Watch};
-use crate::{Error, NodeId};
+use rangekeeper_model::NodeId;
 
 /// Rounds of one change: another operator, or an answer that was lost, costs one.
 const ATTEMPTS: usize = 5;

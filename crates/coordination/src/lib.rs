@@ -44,14 +44,14 @@ mod zookeeper;
 
 pub use address::{Address, AddressError};
 pub use coordination::{Coordination, Settings};
-pub use election::{Candidate, Role, Term};
+pub use election::{Candidate, Role};
 pub use error::Error;
 pub use figures::{Figures, FiguresError, ServerRole, watch_figures};
 pub use intents::{Intent, Intents};
 pub use metrics::CoordinationMetrics;
 pub use publish::Version;
-pub use record::{Cluster, Leader, NodeId, NodeIdError, RecordError, Registration};
-pub use registration::{Incarnation, Membership};
+pub use record::{Cluster, Leader, RecordError, Registration};
+pub use registration::Membership;
 pub use session::SessionState;
 pub use topics::{Assignment, Member, Members};
 pub use znodes::{Ensemble, Refusal};

@@ -1,6 +1,6 @@
 //! Where everything lies below the cluster's root.
 
-use crate::NodeId;
+use rangekeeper_model::NodeId;
 
 /// The paths of one cluster.
 #[derive(Clone, Debug)]

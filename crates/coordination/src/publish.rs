@@ -5,7 +5,9 @@ use tracing::warn;
 
 use crate::Error;
 use crate::core::Core;
-use crate::election::Term;
+use rangekeeper_model::Term;
+
+use crate::election::version_of;
 use crate::znodes::{Failure, Operation, Refusal};
 
 /// Attempts to settle one write whose outcome is not known. Each waits for a connection as long as
@@ -45,7 +47,7 @@ pub(crate) async fn apply(core: &Core, change: &Change<'_>) -> Result<Version, E
         };
         let fence = term.map(|term| Operation::Check {
             path: core.paths.term.clone(),
-            version: term.version(),
+            version: version_of(term),
         });
         let set = Operation::set(path, payload.clone(), expected.0);
         let operations = fence.into_iter().chain([set]).collect();

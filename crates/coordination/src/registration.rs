@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rangekeeper_model::Incarnation;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -24,15 +25,9 @@ const ATTEMPTS: usize = 10;
 /// Pause between two looks. Short: while it lasts the node is not a member.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Tells one registration of a node from the next: what was meant for an earlier one is not obeyed.
-/// It only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Incarnation(pub u64);
-
-impl Incarnation {
-    pub(crate) fn of(czxid: i64) -> Self {
-        Self(czxid.cast_unsigned())
-    }
+/// The registration that a node's creation stands for.
+pub(crate) fn incarnation_of(czxid: i64) -> Incarnation {
+    Incarnation(czxid.cast_unsigned())
 }
 
 /// Whether a node is registered.
@@ -148,7 +143,7 @@ async fn establish(
         };
         let is_ours = stat.owner == session.id();
         if is_ours && data == *payload {
-            return Ok(Incarnation::of(stat.czxid));
+            return Ok(incarnation_of(stat.czxid));
         }
         if has_written && data == *payload {
             // Written under another session than the one we believe in: some servers that are not

@@ -9,8 +9,10 @@ use tracing::warn;
 use crate::core::Core;
 use crate::follow::{Topic, read_children, read_or_absent};
 use crate::record::decode;
+use crate::registration::incarnation_of;
 use crate::znodes::{Failure, Session, Watch};
-use crate::{Incarnation, Leader, NodeId, RecordError, Registration, Version};
+use crate::{Leader, RecordError, Registration, Version};
+use rangekeeper_model::{Incarnation, NodeId};
 
 /// The map as it lies in the ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ impl Topic for TheMembers {
         for (name, (data, stat)) in children {
             match decode::<Registration>(&format!("{path}/{name}"), &data) {
                 Ok(registration) => {
-                    let incarnation = Incarnation::of(stat.czxid);
+                    let incarnation = incarnation_of(stat.czxid);
                     let member = Member { incarnation, registration };
                     members.members.insert(member.registration.node.clone(), member);
                 }

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no global state. Every other crate may use this one; it uses none of
 //! them.
 
+mod cluster;
 mod error;
 mod histogram;
 mod labels;
@@ -15,6 +16,10 @@ mod series;
 mod tenant;
 mod time;
 
+pub use cluster::{
+    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NameError, NodeId, StoreId,
+    Term, Zone,
+};
 pub use error::ErrorClass;
 pub use histogram::{Buckets, CounterResetHint, Histogram, HistogramError, Span};
 pub use labels::{

@@ -10,9 +10,10 @@
 //! enough answers, none of them from here.
 
 use crate::assignment::Shard;
-use crate::ids::{Epoch, NodeIndex, Place, SlotEpoch};
+use crate::ids::{NodeIndex, Place, SlotEpoch};
 use crate::quorum::Quorum;
 use crate::slot::SlotState;
+use rangekeeper_model::Epoch;
 
 /// What a node says to a request about a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use rangekeeper_model::{Day, ShardCount, ShardId};
 
-use crate::ids::{
-    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, NodeIndex, Place,
-    PublishId, StoreId, Term, Version, Zone,
-};
+use crate::ids::{NodeIndex, Place, PublishId, Version};
 use crate::quorum::{Quorum, Replication};
 use crate::slot::{Slot, SlotState};
+use rangekeeper_model::{
+    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, StoreId, Term, Zone,
+};
 
 mod codec;
 

@@ -2,12 +2,13 @@
 //! them over a corpus.
 
 use rangekeeper_model::{Day, ShardCount};
-use uuid::Uuid;
 
 use crate::{
-    Assignment, BootCount, ClusterId, CodecError, Epoch, Generation, Incarnation, NodeId,
-    NodeIndex, NodeRow, NodeStatus, PublishId, Quorum, Replication, Shard, Slot, SlotEpoch,
-    SlotState, StoreId, Term, Zone,
+    Assignment, CodecError, NodeIndex, NodeRow, NodeStatus, PublishId, Quorum, Replication, Shard,
+    Slot, SlotEpoch, SlotState,
+};
+use rangekeeper_model::{
+    BootCount, ClusterId, Epoch, Generation, Incarnation, NodeId, StoreId, Term, Zone,
 };
 
 /// An assignment of any bytes: it decodes to one that encodes to the same bytes, or is refused.
@@ -58,7 +59,7 @@ pub fn sound(bytes: &[u8]) -> Assignment {
     let shards = shards.iter().map(|_| shard(source, epoch, quorum, nodes.len())).collect();
     Assignment {
         level: Assignment::LEVEL,
-        cluster: ClusterId(Uuid::from_u128(u128::from(source.number(8)))),
+        cluster: ClusterId::of(u128::from(source.number(8))),
         generation: Generation(1),
         epoch,
         term: Term(source.number(3)),
@@ -79,7 +80,7 @@ fn row(source: &mut Source<'_>, number: usize) -> NodeRow {
         zone: Zone::new(["a", "zone-b", "c"][source.below(3)]).expect("a sound name"),
         weight: u32::try_from(source.number(4)).expect("four bytes"),
         incarnation: Incarnation(source.number(8)),
-        store: StoreId(Uuid::from_u128(u128::from(source.number(8)))),
+        store: StoreId::of(u128::from(source.number(8))),
         boot: BootCount(source.number(2)),
         status: [NodeStatus::Up, NodeStatus::Down, NodeStatus::Draining, NodeStatus::Lost]
             [source.below(4)],

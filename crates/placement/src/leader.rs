@@ -21,12 +21,10 @@ use std::sync::Arc;
 use rangekeeper_model::{Day, ShardId};
 
 use crate::assignment::{Assignment, Inconsistency};
-use crate::ids::{
-    BootCount, Incarnation, NodeId, NodeIndex, Place, PublishId, SlotEpoch, StoreId, Term, Version,
-    Zone,
-};
+use crate::ids::{NodeIndex, Place, PublishId, SlotEpoch, Version};
 use crate::planner::{Budget, Proposal, TooFewNodes};
 use crate::transition::{Progress, Transition};
+use rangekeeper_model::{BootCount, Incarnation, NodeId, StoreId, Term, Zone};
 
 mod membership;
 mod publishing;

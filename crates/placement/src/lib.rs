@@ -22,10 +22,7 @@ pub use admission::{Verdict, is_active, is_sealed, may_drop, may_export, may_rea
 pub use assignment::{
     Assignment, CodecError, Inconsistency, MAX_ENCODED_BYTES, NodeRow, NodeStatus, Shard,
 };
-pub use ids::{
-    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NameError, NodeId,
-    NodeIndex, Place, PublishId, SlotEpoch, StoreId, Term, Version, Zone,
-};
+pub use ids::{NodeIndex, Place, PublishId, SlotEpoch, Version};
 pub use leader::{
     CarryOut, Intents, Leader, LeaderAlarm, LeaderEffect, LeaderEvent, Policy, Probe,
     PublishOutcome, Registration, SlotReport,

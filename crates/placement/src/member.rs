@@ -14,10 +14,9 @@ use rangekeeper_model::ShardId;
 
 use crate::admission::{Verdict, is_active, is_sealed, may_drop, may_export, may_read, may_write};
 use crate::assignment::{Assignment, Shard};
-use crate::ids::{
-    BootCount, ClusterId, Epoch, NodeId, NodeIndex, Place, SlotEpoch, StoreId, Version,
-};
+use crate::ids::{NodeIndex, Place, SlotEpoch, Version};
 use crate::slot::SlotState;
+use rangekeeper_model::{BootCount, ClusterId, Epoch, NodeId, StoreId};
 
 #[cfg(test)]
 mod tests;

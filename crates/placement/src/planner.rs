@@ -12,8 +12,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{NodeIndex, Zone};
+use crate::ids::NodeIndex;
 use crate::quorum::{Quorum, Replication};
+use rangekeeper_model::Zone;
 
 mod moves;
 mod paths;

@@ -133,5 +133,5 @@ pub struct Slot {
 impl Slot {
     /// A slot that was never placed.
     pub const EMPTY: Self =
-        Self { state: SlotState::Empty, epoch: SlotEpoch(crate::ids::Epoch(0)) };
+        Self { state: SlotState::Empty, epoch: SlotEpoch(rangekeeper_model::Epoch(0)) };
 }

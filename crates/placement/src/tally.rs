@@ -6,8 +6,9 @@
 //! acknowledged by a writer that was replaced and by one that did not know it yet.
 
 use crate::assignment::Shard;
-use crate::ids::{Epoch, Place};
+use crate::ids::Place;
 use crate::quorum::Quorum;
+use rangekeeper_model::Epoch;
 
 /// Which places have a write, each with the epoch of the map under which it said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

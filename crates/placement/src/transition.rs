@@ -11,9 +11,10 @@
 //! cutover, the other one goes through repair: neither has everything alone.
 
 use crate::assignment::Shard;
-use crate::ids::{Epoch, NodeIndex, Place, SlotEpoch};
+use crate::ids::{NodeIndex, Place, SlotEpoch};
 use crate::quorum::Quorum;
 use crate::slot::{Slot, SlotState};
+use rangekeeper_model::Epoch;
 
 /// A change of one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

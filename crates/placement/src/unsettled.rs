@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use rangekeeper_model::{Day, SeriesId, Window};
 
 use crate::assignment::Shard;
-use crate::ids::{Epoch, Place};
+use crate::ids::Place;
 use crate::quorum::Quorum;
 use crate::tally::Tally;
+use rangekeeper_model::Epoch;
 
 /// A position in a shard's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,13 +1,13 @@
 //! Encoding of assignments: size, limits, and what is said of bytes that are none.
 
+use rangekeeper_model::{
+    BootCount, ClusterId, Epoch, FormatLevel, Incarnation, NodeId, StoreId, Zone,
+};
 use rangekeeper_model::{ShardCount, ShardId};
 use rangekeeper_placement::{
-    Assignment, BootCount, ClusterId, CodecError, Epoch, FormatLevel, Incarnation, Inconsistency,
-    MAX_ENCODED_BYTES, NodeId, NodeIndex, NodeRow, NodeStatus, Replication, Slot, SlotEpoch,
-    SlotState, StoreId, Zone,
+    Assignment, CodecError, Inconsistency, MAX_ENCODED_BYTES, NodeIndex, NodeRow, NodeStatus,
+    Replication, Slot, SlotEpoch, SlotState,
 };
-use uuid::Uuid;
-
 fn row(number: usize) -> NodeRow {
     NodeRow {
         id: NodeId::new(&format!("node-{number:03}")).unwrap(),
@@ -15,7 +15,7 @@ fn row(number: usize) -> NodeRow {
         zone: Zone::new(&format!("zone-{}", number % 3)).unwrap(),
         weight: 100,
         incarnation: Incarnation(1 << 40),
-        store: StoreId(Uuid::from_u128(7 << 64 | number as u128)),
+        store: StoreId::of(7 << 64 | number as u128),
         boot: BootCount(300),
         status: NodeStatus::Up,
     }
@@ -24,7 +24,7 @@ fn row(number: usize) -> NodeRow {
 /// A steady assignment whose slots were changed at epochs far apart.
 fn placed(shards: u32, nodes: usize) -> Assignment {
     let shards = ShardCount::new(shards).unwrap();
-    let cluster = ClusterId(Uuid::from_u128(1));
+    let cluster = ClusterId::of(1);
     let mut assignment = Assignment::empty(cluster, Replication::Three, shards);
     assignment.epoch = Epoch(3_000_000_000);
     assignment.nodes = (0..nodes).map(row).collect();

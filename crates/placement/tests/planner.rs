@@ -1,7 +1,8 @@
 //! Plans: balanced to the quota, apart by zones, and as few moves as must be.
 //! `RANGEKEEPER_SEED` repeats a run, `RANGEKEEPER_SOAK` makes it longer.
 
-use rangekeeper_placement::{NodeIndex, Owners, Plan, PlanNode, Replication, Zone, plan};
+use rangekeeper_model::Zone;
+use rangekeeper_placement::{NodeIndex, Owners, Plan, PlanNode, Replication, plan};
 
 fn node(zone: usize, weight: u32) -> PlanNode {
     PlanNode { zone: Zone::new(&format!("z{zone}")).unwrap(), weight }

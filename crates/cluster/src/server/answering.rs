@@ -13,7 +13,8 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::error::Refusal;
-use crate::identity::{Local, StoreId};
+use crate::identity::Local;
+use rangekeeper_model::StoreId;
 
 /// Work that ends with the status of its stream.
 pub(super) type Work = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;

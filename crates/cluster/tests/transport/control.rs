@@ -6,15 +6,16 @@ use bytes::Bytes;
 use rangekeeper_cluster::proto::{self, Readiness};
 use rangekeeper_cluster::{
     OfferedAssignment, PeerAddress, PeerError, Peers, PeersOptions, Probed, Report, ServerOptions,
-    Speaker, StoreId, Urgency, View, limits,
+    Speaker, Urgency, View, limits,
 };
+use rangekeeper_model::{Epoch, StoreId};
 use rangekeeper_telemetry::Registry;
 
 use crate::harness::{
     FREE, Node, Spot, call, call_within, metric, options, own, peer_of, peers_of, rows, samples,
 };
 
-const NEWER: View = View { generation: 1, epoch: 6, term: 2 };
+const NEWER: View = View::of(1, 6, 2);
 
 #[tokio::test]
 async fn a_probe_tells_how_the_peer_is_and_what_it_has_applied() {
@@ -28,7 +29,7 @@ async fn a_probe_tells_how_the_peer_is_and_what_it_has_applied() {
     assert_eq!(answer.readiness(), Readiness::NotReady);
     assert_eq!(answer.text, "replaying the log");
     let speaker = peer.health().borrow().speaker.clone().expect("it was heard");
-    let (node_name, store) = ("a".to_owned(), StoreId(10));
+    let (node_name, store) = ("a".to_owned(), StoreId::of(10));
     let expected = Speaker { node: node_name, store, boot: 1, view: NEWER, clock_ahead_ms: 4_000 };
     assert_eq!(speaker, expected);
     let offset = r#"rangekeeper_peer_clock_offset_seconds{peer="a"}"#;
@@ -43,7 +44,7 @@ async fn what_a_peer_has_applied_is_seen_in_the_answers_to_writes_too() {
     let (peers, _) = peers_of(&[&node], options());
     let peer = peer_of(&peers, "a");
     for epoch in [6, 7] {
-        let view = View { epoch, ..NEWER };
+        let view = View { epoch: Epoch(epoch), ..NEWER };
         node.local.apply(view);
         assert_eq!(samples(&peer.write(FREE, rows([1], true), call()).await), 1);
         let speaker = peer.health().borrow().speaker.clone().expect("it was heard");
@@ -93,7 +94,7 @@ async fn the_breaker_opens_is_passed_by_what_must_be_tried_and_closes_on_a_messa
     let registry = Registry::new();
     let (peers, _) =
         Peers::new(own(), PeersOptions { breaker_failures: 2, ..options() }, &registry);
-    peers.update([PeerAddress { node: "a".into(), address, store: StoreId(10) }]);
+    peers.update([PeerAddress { node: "a".into(), address, store: StoreId::of(10) }]);
     let peer = peer_of(&peers, "a");
     for _ in 0..2 {
         let error = peer.probe(call()).await.map(drop).expect_err("nobody listens");
@@ -128,7 +129,7 @@ async fn probing_closes_the_breaker_by_itself() {
         ..options()
     };
     let (peers, _) = Peers::new(own(), probing, &Registry::new());
-    peers.update([PeerAddress { node: "a".into(), address, store: StoreId(10) }]);
+    peers.update([PeerAddress { node: "a".into(), address, store: StoreId::of(10) }]);
     let peer = peer_of(&peers, "a");
     let mut health = peer.health();
     let failed = health.wait_for(|health| matches!(health.probed, Probed::Failed(_))).await;

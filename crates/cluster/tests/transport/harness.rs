@@ -10,10 +10,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rangekeeper_cluster::proto::{self, Readiness};
 use rangekeeper_cluster::{
-    Answering, Call, ClusterId, Drained, Local, PartSink, Peer, PeerAddress, PeerError,
-    PeerHandler, PeerServer, Peers, PeersOptions, Refusal, Report, ServerOptions, SinkClosed,
-    Speaker, StoreId, Urgency, View,
+    Answering, Call, Drained, Local, PartSink, Peer, PeerAddress, PeerError, PeerHandler,
+    PeerServer, Peers, PeersOptions, Refusal, Report, ServerOptions, SinkClosed, Speaker, Urgency,
+    View,
 };
+use rangekeeper_model::{ClusterId, StoreId};
 use rangekeeper_model::{Labels, SeriesHash, TenantId};
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::Sample;
@@ -24,12 +25,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub const CLUSTER: ClusterId = ClusterId(7);
+pub const CLUSTER: ClusterId = ClusterId::of(7);
 /// The data folder of the node that asks.
-pub const OWN: StoreId = StoreId(1);
+pub const OWN: StoreId = StoreId::of(1);
 /// Parts of this epoch are handled once the handler's gate is open; all others at once.
-pub const HELD: View = View { generation: 0, epoch: 99, term: 0 };
-pub const FREE: View = View { generation: 0, epoch: 1, term: 0 };
+pub const HELD: View = View::of(0, 99, 0);
+pub const FREE: View = View::of(0, 1, 0);
 
 /// What a condition may take; far more than it ever does.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -275,7 +276,7 @@ impl Node {
 
     pub fn start_at(spot: &Spot, name: &'static str, store: u128, options: &ServerOptions) -> Self {
         let (listener, address) = (spot.listen(), spot.address);
-        let (store, registry) = (StoreId(store), Registry::new());
+        let (store, registry) = (StoreId::of(store), Registry::new());
         let local = Local::new(CLUSTER, name, store, 1, || 5_000);
         let handler = Arc::new(Scripted::default());
         let (shared, stop) = (Arc::clone(&handler), CancellationToken::new());

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rangekeeper_cluster::{
-    Drained, Peer, PeerAddress, PeerError, PeersOptions, ServerOptions, StoreId, Urgency,
+    Drained, Peer, PeerAddress, PeerError, PeersOptions, ServerOptions, Urgency,
 };
+use rangekeeper_model::StoreId;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -46,7 +47,7 @@ async fn a_peer_that_takes_connections_and_says_nothing_has_not_seen_the_write()
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
     let address = silent.local_addr().expect("it is bound").to_string();
     let (peers, _) = peers_of(&[], PeersOptions { breaker_failures: 1, ..options() });
-    peers.update([PeerAddress { node: "a".into(), address, store: StoreId(10) }]);
+    peers.update([PeerAddress { node: "a".into(), address, store: StoreId::of(10) }]);
     let peer = peer_of(&peers, "a");
     let soon = || call_within(Duration::from_millis(50), Urgency::MustTry);
     let answer = peer.write(FREE, rows([1], true), soon()).await;
@@ -111,13 +112,13 @@ async fn a_peer_that_is_taken_off_the_list_is_not_asked_any_more_and_others_are_
 async fn a_node_that_comes_back_with_another_data_folder_is_another_peer() {
     let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[], options());
-    peers.update([PeerAddress { store: StoreId(9), ..node.peer_address() }]);
+    peers.update([PeerAddress { store: StoreId::of(9), ..node.peer_address() }]);
     let before = peer_of(&peers, "a");
     let refused = before.write(FREE, rows([1], true), call()).await;
     assert!(matches!(refused, Err(PeerError::Refused { .. })), "{refused:?}");
     peers.update([node.peer_address()]);
     let after = peer_of(&peers, "a");
-    assert_eq!((before.store(), after.store()), (StoreId(9), StoreId(10)));
+    assert_eq!((before.store(), after.store()), (StoreId::of(9), StoreId::of(10)));
     assert_eq!(samples(&after.write(FREE, rows([1], true), call()).await), 1);
 }
 

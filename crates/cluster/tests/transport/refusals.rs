@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use rangekeeper_cluster::proto::{self, Reason};
 use rangekeeper_cluster::{
-    ClusterId, ClusterSecret, Local, Peer, PeerAddress, PeerError, Peers, PeersOptions,
-    ServerOptions, StoreId,
+    ClusterSecret, Local, Peer, PeerAddress, PeerError, Peers, PeersOptions, ServerOptions,
 };
+use rangekeeper_model::{ClusterId, StoreId};
 use rangekeeper_telemetry::Registry;
 
 use crate::harness::{
@@ -35,7 +35,7 @@ fn secret(text: &str) -> ClusterSecret {
 #[tokio::test]
 async fn another_cluster_is_refused_before_the_handler() {
     let node = Node::start("a", 10);
-    let stranger = Local::new(ClusterId(CLUSTER.0 + 1), "own", OWN, 1, || 0);
+    let stranger = Local::new(ClusterId::of(CLUSTER.0.as_u128() + 1), "own", OWN, 1, || 0);
     let (peers, _) = Peers::new(stranger, options(), &Registry::new());
     peers.update([node.peer_address()]);
     assert_eq!(reasons(&peer_of(&peers, "a")).await, [Reason::WrongCluster; 4]);
@@ -46,7 +46,7 @@ async fn another_cluster_is_refused_before_the_handler() {
 async fn a_message_for_another_data_folder_is_refused_before_the_handler() {
     let node = Node::start("a", 10);
     let (peers, _) = peers_of(&[], options());
-    peers.update([PeerAddress { store: StoreId(11), ..node.peer_address() }]);
+    peers.update([PeerAddress { store: StoreId::of(11), ..node.peer_address() }]);
     assert_eq!(reasons(&peer_of(&peers, "a")).await, [Reason::WrongStore; 4]);
     assert_eq!(node.handler.seen.load(Ordering::SeqCst), 0);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rangekeeper_cluster::proto::{self, ShardState};
-use rangekeeper_cluster::{PeerError, PeersOptions, Urgency, limits};
+use rangekeeper_cluster::{PeerError, PeersOptions, Urgency, View, limits};
 use tokio::task::JoinSet;
 
 use crate::harness::{
@@ -69,7 +69,7 @@ async fn what_is_wrong_with_shards_and_rows_reaches_the_caller_whole() {
         ShardState::Shed,
         ShardState::Damaged,
     ];
-    let view = Some(proto::View { generation: 1, epoch: 8, term: 3 });
+    let view = Some(View::of(1, 8, 3).into());
     let faults = (0..).zip(states).map(|(shard, state)| proto::ShardFault {
         shard,
         state: state.into(),

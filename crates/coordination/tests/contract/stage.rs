@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rangekeeper_coordination::{
-    Candidate, Cluster, Coordination, CoordinationMetrics, Ensemble, Membership, NodeId,
-    Registration, Role, Settings, Term, memory::Fate,
+    Candidate, Cluster, Coordination, CoordinationMetrics, Ensemble, Membership, Registration,
+    Role, Settings, memory::Fate,
 };
+use rangekeeper_model::{NodeId, Term};
 use rangekeeper_telemetry::Registry;
 use tokio::sync::watch;
 use uuid::Uuid;

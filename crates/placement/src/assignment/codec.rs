@@ -29,12 +29,12 @@ use rangekeeper_model::{Day, ShardCount};
 use uuid::Uuid;
 
 use super::{Assignment, Inconsistency, NodeRow, NodeStatus, Shard};
-use crate::ids::{
-    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, NodeIndex,
-    PublishId, SlotEpoch, StoreId, Term, Zone,
-};
+use crate::ids::{NodeIndex, PublishId, SlotEpoch};
 use crate::quorum::{Quorum, Replication};
 use crate::slot::{Slot, SlotState};
+use rangekeeper_model::{
+    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, StoreId, Term, Zone,
+};
 
 /// The longest assignment that is encoded: half of what ZooKeeper takes in one packet, which it
 /// answers by closing the connection without a word.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Intents, Policy, Probe, Registration};
-use crate::ids::{NodeId, Zone};
+use rangekeeper_model::{NodeId, Zone};
 
 /// A node that has registered at some time.
 #[derive(Clone, Debug)]

@@ -6,13 +6,14 @@ use rangekeeper_model::ShardId;
 
 use super::{CarryOut, Leader, LeaderAlarm, LeaderEffect, Pending, Phase};
 use crate::assignment::{Assignment, NodeRow, NodeStatus, Shard};
-use crate::ids::{Epoch, NodeIndex, Place, SlotEpoch};
+use crate::ids::{NodeIndex, Place, SlotEpoch};
 use crate::planner::{
     Owners, PlanNode, Proposal, ProposalKind, TooFewNodes, plan, proposals, release,
 };
 use crate::quorum::Replication;
 use crate::slot::SlotState;
 use crate::transition::Transition;
+use rangekeeper_model::Epoch;
 
 impl Leader {
     /// Decides after each event: probes, plans, and publishes when something has changed and

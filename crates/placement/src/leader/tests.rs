@@ -1,14 +1,13 @@
 //! The leader as its shell drives it: events in, effects out.
 
-use rangekeeper_model::{Day, ShardCount};
-use uuid::Uuid;
-
 use super::*;
 use crate::assignment::{NodeStatus, Shard};
-use crate::ids::{ClusterId, Epoch, Generation, NodeIndex};
+use crate::ids::NodeIndex;
 use crate::planner::ProposalKind;
 use crate::quorum::Replication;
 use crate::slot::SlotState;
+use rangekeeper_model::{ClusterId, Epoch, Generation};
+use rangekeeper_model::{Day, ShardCount};
 
 fn registration(number: u8) -> Registration {
     Registration {
@@ -17,7 +16,7 @@ fn registration(number: u8) -> Registration {
         zone: Zone::new("z").unwrap(),
         weight: 100,
         incarnation: Incarnation(1),
-        store: StoreId(Uuid::from_u128(u128::from(number) + 1)),
+        store: StoreId::of(u128::from(number) + 1),
         boot: BootCount(1),
     }
 }
@@ -44,7 +43,7 @@ impl Shell {
             others: Vec::new(),
             outcome: PublishOutcome::Done,
         };
-        let cluster = ClusterId(Uuid::from_u128(1));
+        let cluster = ClusterId::of(1);
         let shards = ShardCount::new(16).unwrap();
         let first = Assignment::empty(cluster, replication, shards);
         shell.step(LeaderEvent::Elected(Term(1), Arc::new(first)));
@@ -208,7 +207,7 @@ fn too_many_gone_at_once_freeze_the_map_until_the_operator_confirms() {
 fn a_new_disk_gets_a_row_of_its_own_and_is_to_be_repaired_at_once() {
     let mut shell = Shell::placed(CarryOut::Propose);
     let mut list: Vec<_> = (0..4).map(registration).collect();
-    list[1].store = StoreId(Uuid::from_u128(100));
+    list[1].store = StoreId::of(100);
     list[1].incarnation = Incarnation(2);
     shell.step(LeaderEvent::Registered(list));
     shell.wait(40_000);

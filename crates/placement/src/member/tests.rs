@@ -1,22 +1,21 @@
 //! Which maps a node goes by, and whom it answers.
 
-use rangekeeper_model::ShardCount;
-use uuid::Uuid;
-
 use super::*;
 use crate::assignment::{NodeRow, NodeStatus};
-use crate::ids::{Generation, Incarnation, PublishId, Zone};
+use crate::ids::PublishId;
 use crate::quorum::Replication;
 use crate::transition::Transition;
+use rangekeeper_model::ShardCount;
+use rangekeeper_model::{Generation, Incarnation, Zone};
 
 const SHARD: ShardId = ShardId(0);
 
 fn store(number: u8) -> StoreId {
-    StoreId(Uuid::from_u128(u128::from(number) + 1))
+    StoreId::of(u128::from(number) + 1)
 }
 
 fn cluster() -> ClusterId {
-    ClusterId(Uuid::from_u128(77))
+    ClusterId::of(77)
 }
 
 fn version(epoch: u64) -> Version {
@@ -99,10 +98,10 @@ fn an_acknowledgement_is_given_under_the_older_of_two_maps() {
 fn another_cluster_store_or_generation_is_refused() {
     let mut member = member(0, 3, map(&[]));
     let mut other = Assignment::clone(&map(&[]));
-    other.cluster = ClusterId(Uuid::from_u128(78));
+    other.cluster = ClusterId::of(78);
     other.epoch = Epoch(9);
     let effects = step(&mut member, MemberEvent::Offered(Arc::new(other)));
-    assert_eq!(effects, [MemberEffect::RefuseCluster(ClusterId(Uuid::from_u128(78)))]);
+    assert_eq!(effects, [MemberEffect::RefuseCluster(ClusterId::of(78))]);
     assert_eq!(write(&member, 0, 1), Verdict::Ok);
     let verdict = member.judge_write(SHARD, Place(0), version(1), store(9));
     assert_eq!(verdict, Verdict::WrongStore);

@@ -9,8 +9,9 @@
 //! so asked last it could have forgotten what reached a copy only after that had answered.
 
 use crate::assignment::Shard;
-use crate::ids::{Epoch, NodeIndex, Place};
+use crate::ids::{NodeIndex, Place};
 use crate::quorum::Quorum;
+use rangekeeper_model::Epoch;
 
 /// What a read takes from the places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

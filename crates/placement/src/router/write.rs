@@ -2,9 +2,10 @@
 //! have it under one view, settled when all copies have.
 
 use crate::assignment::Shard;
-use crate::ids::{Epoch, Place};
+use crate::ids::Place;
 use crate::quorum::Quorum;
 use crate::tally::Tally;
+use rangekeeper_model::Epoch;
 
 /// The write of one shard's part of a request.
 #[derive(Clone, Copy, Debug)]

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use rangekeeper_model::ShardId;
+use rangekeeper_model::{Epoch, Term};
 use rangekeeper_placement::{
-    Assignment, Epoch, NodeIndex, Place, Progress, Shard, Slot, SlotEpoch, SlotState, Term,
-    Transition,
+    Assignment, NodeIndex, Place, Progress, Shard, Slot, SlotEpoch, SlotState, Transition,
 };
 
 use crate::messages::{Body, Report};

@@ -1,9 +1,8 @@
 //! What goes over the network.
 
+use rangekeeper_model::Epoch;
 use rangekeeper_model::ShardId;
-use rangekeeper_placement::{
-    Epoch, Mark, NodeIndex, Place, Progress, SlotEpoch, UnsettledKey, Version,
-};
+use rangekeeper_placement::{Mark, NodeIndex, Place, Progress, SlotEpoch, UnsettledKey, Version};
 
 use crate::world::Set;
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use rangekeeper_model::{BootCount, NodeId};
 use rangekeeper_model::{SeriesId, ShardId, Window};
 use rangekeeper_placement::{
-    Assignment, BootCount, LogPosition, Member, MemberEffect, MemberEvent, NodeId, NodeIndex,
-    Place, Quorum, SlotEpoch, Sources, Unsettled, UnsettledKey, Verdict,
+    Assignment, LogPosition, Member, MemberEffect, MemberEvent, NodeIndex, Place, Quorum,
+    SlotEpoch, Sources, Unsettled, UnsettledKey, Verdict,
 };
 
 use crate::messages::{Asker, Body, Message, Target};
@@ -30,7 +31,7 @@ pub struct Pending {
     pub write: u8,
     pub asker: Asker,
     pub place: Place,
-    pub given: rangekeeper_placement::Epoch,
+    pub given: rangekeeper_model::Epoch,
 }
 
 /// What a node has of a shard.

@@ -1,9 +1,10 @@
 //! What nodes do with messages, and what they send to each other by themselves.
 
+use rangekeeper_model::Epoch;
 use rangekeeper_model::ShardId;
 use rangekeeper_placement::{
-    Epoch, LogPosition, MemberEvent, NodeIndex, Place, Progress, SlotEpoch, SlotState,
-    UnsettledKey, Verdict, Version, is_sealed, may_write,
+    LogPosition, MemberEvent, NodeIndex, Place, Progress, SlotEpoch, SlotState, UnsettledKey,
+    Verdict, Version, is_sealed, may_write,
 };
 
 use crate::messages::{Asker, Body, Delivery, Message, PullRequest, Pulled, Report, Target};

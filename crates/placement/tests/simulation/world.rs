@@ -6,19 +6,17 @@
 
 use std::sync::Arc;
 
-use fastrand::Rng;
-use rangekeeper_model::{ShardCount, ShardId};
-use rangekeeper_placement::{
-    Assignment, BootCount, ClusterId, Epoch, Incarnation, NodeId, NodeIndex, NodeRow, NodeStatus,
-    Place, PublishId, Replication, StoreId, Term, Transition, Version, Zone,
-};
-use uuid::Uuid;
-
 use crate::leaders::Leader;
 use crate::messages::Message;
 use crate::mutation::Mutation;
 use crate::node::Node;
 use crate::routers::Router;
+use fastrand::Rng;
+use rangekeeper_model::{BootCount, ClusterId, Epoch, Incarnation, NodeId, StoreId, Term, Zone};
+use rangekeeper_model::{ShardCount, ShardId};
+use rangekeeper_placement::{
+    Assignment, NodeIndex, NodeRow, NodeStatus, Place, PublishId, Replication, Transition, Version,
+};
 
 pub const NODES: usize = 8;
 pub const SHARDS: u32 = 2;
@@ -64,7 +62,7 @@ pub struct World {
 }
 
 pub fn store(row: NodeIndex) -> StoreId {
-    StoreId(Uuid::from_u128(u128::from(row.0) + 1))
+    StoreId::of(u128::from(row.0) + 1)
 }
 
 pub fn row_of(row: NodeIndex, node: usize) -> NodeRow {
@@ -82,7 +80,7 @@ pub fn row_of(row: NodeIndex, node: usize) -> NodeRow {
 
 impl World {
     pub fn new(seed: u64, replication: Replication, mutation: Option<Mutation>) -> Self {
-        let cluster = ClusterId(Uuid::from_u128(99));
+        let cluster = ClusterId::of(99);
         let shards = ShardCount::new(SHARDS).unwrap();
         let mut random = Rng::with_seed(seed);
         let mut first = Assignment::empty(cluster, replication, shards);

@@ -1,8 +1,9 @@
 //! How a cluster begins, and which one it is.
 
 use rangekeeper_coordination::{
-    Assignment, Error, Intent, Membership, Refusal, SessionState, Term, Version,
+    Assignment, Error, Intent, Membership, Refusal, SessionState, Version,
 };
+use rangekeeper_model::Term;
 use uuid::Uuid;
 
 use crate::promises::bytes;

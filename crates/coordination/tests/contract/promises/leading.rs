@@ -1,7 +1,8 @@
 //! Who leads, and what a leader can write.
 
 use bytes::Bytes;
-use rangekeeper_coordination::{Assignment, Error, Intent, Refusal, Role, Term, Version};
+use rangekeeper_coordination::{Assignment, Error, Intent, Refusal, Role, Version};
+use rangekeeper_model::Term;
 
 use crate::promises::bytes;
 use crate::stage::{Cast, Stage, until};

@@ -1,6 +1,7 @@
 //! Who is a member.
 
-use rangekeeper_coordination::{Error, Incarnation, Membership};
+use rangekeeper_coordination::{Error, Membership};
+use rangekeeper_model::Incarnation;
 use tokio::time::Instant;
 use uuid::Uuid;
 

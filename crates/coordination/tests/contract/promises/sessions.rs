@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rangekeeper_coordination::memory::Fate;
 use rangekeeper_coordination::{
-    Assignment, Error, Intent, Membership, Role, SessionState, Term, Version,
+    Assignment, Error, Intent, Membership, Role, SessionState, Version,
 };
+use rangekeeper_model::Term;
 use tokio::time::Instant;
 
 use crate::promises::bytes;
