@@ -38,7 +38,7 @@ impl SeriesSet for Found {
     fn read(&self, index: usize, samples: &mut Samples) -> Result<(), SourceError> {
         // A decoder without memory of its own costs nothing; it needs some only where frames
         // overlap.
-        self.0.read(index, &mut Decoder::default(), samples);
-        Ok(())
+        let read = self.0.read(index, &mut Decoder::default(), samples);
+        read.map_err(|error| SourceError { class: error.class(), message: error.to_string() })
     }
 }
