@@ -35,13 +35,23 @@ mod counted;
 mod error;
 mod executor;
 mod identity;
+mod known;
 pub mod limits;
 mod link;
+mod listing;
 mod metrics;
 mod peer;
 mod peers;
+mod reading;
+mod replica;
+mod router;
+mod rows;
 mod secret;
 mod server;
+mod serving;
+mod settling;
+mod topology;
+mod writing;
 
 mod rpc {
     #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
@@ -50,13 +60,19 @@ mod rpc {
 
 pub use error::{PeerError, Refusal};
 pub use identity::{Local, Speaker, View};
+pub use listing::Listing;
 pub use peer::{
     Call, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed, SelectStream, Urgency,
 };
 pub use peers::{PeerAddress, Peers, PeersOptions};
 /// The messages themselves.
 pub use rangekeeper_wire::proto::peer as proto;
+pub use reading::{ReadError, SelectedEverywhere, Selecting, SeriesError};
+pub use replica::Admit;
+pub use router::{Router, RouterOptions};
 pub use secret::{ClusterSecret, SecretError};
 pub use server::{
     Answering, Drained, PartSink, PeerHandler, PeerServer, Report, ServerOptions, SinkClosed,
 };
+pub use topology::{MapView, Topology};
+pub use writing::{Routed, RoutedWrite, Stored};

@@ -19,8 +19,9 @@ mod records;
 use std::collections::BTreeSet;
 
 use parking_lot::{Mutex, MutexGuard};
+use rangekeeper_model::Epoch;
 use rangekeeper_model::{Day, ShardCount, ShardId};
-use rangekeeper_placement::{Added, Epoch, Mark, Place, Quorum, Shard, Unsettled, UnsettledKey};
+use rangekeeper_placement::{Added, Mark, Place, Quorum, Shard, Unsettled, UnsettledKey};
 
 use self::records::Records;
 pub(crate) use self::records::{Record, Touched};

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use rangekeeper_chunk::{Decoder, encode};
+use rangekeeper_model::Epoch;
 use rangekeeper_model::{
     Day, Labels, Samples, SeriesId, ShardId, TenantId, TimeRange, WINDOWS_A_DAY, Window,
     WindowInDay,
 };
-use rangekeeper_placement::{Epoch, Mark, Place, Shard, Tally, UnsettledKey};
+use rangekeeper_placement::{Mark, Place, Shard, Tally, UnsettledKey};
 
 use super::engine::Engine;
 use super::{Store, StoreError};

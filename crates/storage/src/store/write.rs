@@ -37,6 +37,11 @@ pub struct Write {
 pub struct RowIndex(u32);
 
 impl RowIndex {
+    /// The row with this number.
+    pub fn of(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The number: rows are numbered as they were begun.
     pub fn number(self) -> usize {
         self.0 as usize
@@ -128,6 +133,11 @@ impl Write {
         if self.engine.is_news(&family, &metadata) {
             self.columns.metadata.push((family, metadata));
         }
+    }
+
+    /// The hash by which a series is looked up.
+    pub fn hash_of(&self, row: RowIndex) -> SeriesHash {
+        self.columns.rows[row.0 as usize].hash
     }
 
     /// Number of float samples and histograms of a series.
