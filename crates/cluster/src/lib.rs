@@ -31,6 +31,7 @@
 //!   handler to say.
 
 mod breaker;
+mod control;
 mod counted;
 mod error;
 mod executor;
@@ -48,6 +49,11 @@ mod rpc {
     include!(concat!(env!("OUT_DIR"), "/rangekeeper.peer.rs"));
 }
 
+pub use control::{
+    AlarmStatus, Control, ControlError, ControlOptions, Identity, IntentStatus, LeaderStatus,
+    MapView, NodeSummary, ProposalStatus, SessionStatus, ShardStatus, SlotStatus, Status, Summary,
+    UnsettledStatus, join,
+};
 pub use error::{PeerError, Refusal};
 pub use identity::{Local, Speaker, View};
 pub use peer::{
