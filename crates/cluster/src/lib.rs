@@ -31,6 +31,7 @@
 //!   handler to say.
 
 mod breaker;
+mod control;
 mod counted;
 mod error;
 mod executor;
@@ -42,6 +43,7 @@ mod listing;
 mod metrics;
 mod peer;
 mod peers;
+mod plane;
 mod reading;
 mod replica;
 mod router;
@@ -58,6 +60,11 @@ mod rpc {
     include!(concat!(env!("OUT_DIR"), "/rangekeeper.peer.rs"));
 }
 
+pub use control::{
+    AlarmStatus, Control, ControlError, ControlOptions, Identity, IntentStatus, LeaderStatus,
+    NodeSummary, ProposalStatus, SessionStatus, ShardStatus, SlotStatus, Status, Summary,
+    UnsettledStatus, join,
+};
 pub use error::{PeerError, Refusal};
 pub use identity::{Local, Speaker, View};
 pub use listing::Listing;
@@ -65,6 +72,7 @@ pub use peer::{
     Call, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed, SelectStream, Urgency,
 };
 pub use peers::{PeerAddress, Peers, PeersOptions};
+pub use plane::{Plane, PlaneOptions};
 /// The messages themselves.
 pub use rangekeeper_wire::proto::peer as proto;
 pub use reading::{ReadError, SelectedEverywhere, Selecting, SeriesError};
