@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rangekeeper_model::{Day, SeriesHash, ShardCount, TenantId};
-use rangekeeper_storage::{FamilyKey, FamilyMetadata, StoreError};
+use rangekeeper_storage::{FamilyKey, FamilyMetadata, Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -66,6 +66,11 @@ impl Router {
             held: Arc::new(Semaphore::new(options.held_bytes / PERMIT_BYTES)),
             tasks,
         }))
+    }
+
+    /// This node's own store.
+    pub fn store(&self) -> &Store {
+        self.0.replica.store()
     }
 
     /// Begins a write for a tenant.
