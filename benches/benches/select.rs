@@ -20,7 +20,7 @@ fn read(store: &Store, matchers: &[Matcher]) -> usize {
     let (mut decoder, mut samples) = (Decoder::default(), Samples::default());
     (0..selection.len())
         .map(|series| {
-            selection.read(series, &mut decoder, &mut samples);
+            selection.read(series, &mut decoder, &mut samples).expect("a whole chunk");
             samples.len()
         })
         .sum()

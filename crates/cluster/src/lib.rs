@@ -3,10 +3,10 @@
 //!
 //! # Connections
 //!
-//! A node makes up to three connections to each of its [`Peers`], each when it is first needed:
+//! A node makes up to four connections to each of its [`Peers`], each when it is first needed:
 //! *control* (probes, assignments, settled notices), *write* (one stream of frames) and *query*
-//! (answers in parts). None waits behind another, so a heavy query delays no write, and neither
-//! hides that the node is alive. A fourth, for moving data, comes with what moves it.
+//! (answers in parts), *bulk* (chunks that a place missed). None waits behind another, so a heavy
+//! query delays no write, and neither hides that the node is alive.
 //!
 //! # The life of a message
 //!
@@ -31,32 +31,56 @@
 //!   handler to say.
 
 mod breaker;
+mod control;
 mod counted;
 mod error;
 mod executor;
 mod identity;
+mod known;
 pub mod limits;
 mod link;
+mod listing;
 mod metrics;
 mod peer;
 mod peers;
+mod plane;
+mod reading;
+mod replica;
+mod router;
+mod rows;
 mod secret;
 mod server;
+mod serving;
+mod settling;
+mod topology;
+mod writing;
 
 mod rpc {
     #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
     include!(concat!(env!("OUT_DIR"), "/rangekeeper.peer.rs"));
 }
 
+pub use control::{
+    AlarmStatus, Control, ControlError, ControlOptions, Identity, IntentStatus, LeaderStatus,
+    NodeSummary, ProposalStatus, SessionStatus, ShardStatus, SlotStatus, Status, Summary,
+    UnsettledStatus, join,
+};
 pub use error::{PeerError, Refusal};
 pub use identity::{Local, Speaker, View};
+pub use listing::Listing;
 pub use peer::{
     Call, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed, SelectStream, Urgency,
 };
 pub use peers::{PeerAddress, Peers, PeersOptions};
+pub use plane::{Plane, PlaneOptions};
 /// The messages themselves.
 pub use rangekeeper_wire::proto::peer as proto;
+pub use reading::{ReadError, SelectedEverywhere, Selecting, SeriesError};
+pub use replica::Admit;
+pub use router::{Router, RouterOptions};
 pub use secret::{ClusterSecret, SecretError};
 pub use server::{
     Answering, Drained, PartSink, PeerHandler, PeerServer, Report, ServerOptions, SinkClosed,
 };
+pub use topology::{MapView, Topology};
+pub use writing::{Routed, RoutedWrite, Stored};

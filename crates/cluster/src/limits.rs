@@ -41,6 +41,9 @@ pub const WRITE_MESSAGE_BYTES: usize = PART_BYTES + MIB;
 /// smaller than this, so that a series that is larger goes in several parts.
 pub const QUERY_MESSAGE_BYTES: usize = 8 * MIB;
 
+/// A message on the bulk connection: some thousands of chunks.
+pub const BULK_MESSAGE_BYTES: usize = 8 * MIB;
+
 /// Bytes of series that a part of an answer should have: large enough that its head is nothing,
 /// small enough that the asker can begin with the first while the second is read.
 pub const PART_TARGET_BYTES: usize = 256 * KIB;
@@ -67,6 +70,9 @@ pub const HTTP2_FRAME_BYTES: u32 = 256 << 10;
 /// Control calls to one peer at a time. They are small; more is a loop gone wrong.
 pub const CONTROL_CALLS: usize = 16;
 
+/// Deliveries to one peer at a time: catching up must not crowd out what comes in now.
+pub const BULK_CALLS: usize = 2;
+
 /// Queries to one peer at a time: more than a node evaluates at once.
 pub const QUERY_CALLS: usize = 64;
 
@@ -79,6 +85,9 @@ pub const SERVED_WRITE_STREAMS: usize = 256;
 
 /// Frames of one stream that are handled at once; what is beyond waits with the sender.
 pub const SERVED_FRAMES: usize = FRAMES_IN_FLIGHT;
+
+/// Deliveries of peers that a node takes at a time; each waits for a sync.
+pub const SERVED_DELIVERIES: usize = 8;
 
 /// Queries of peers that a node serves at a time; each holds a few parts.
 pub const SERVED_QUERIES: usize = 256;

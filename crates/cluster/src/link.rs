@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     Control,
     Write,
     Query,
+    Bulk,
 }
 
 /// What connections are made with.
@@ -80,13 +81,14 @@ pub(crate) struct Connection {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Write, Self::Query];
+    pub(crate) const ALL: [Self; 4] = [Self::Control, Self::Write, Self::Query, Self::Bulk];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Control => "control",
             Self::Write => "write",
             Self::Query => "query",
+            Self::Bulk => "bulk",
         }
     }
 }

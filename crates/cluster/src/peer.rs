@@ -23,7 +23,8 @@ use crate::breaker::Breaker;
 use crate::error::{PeerError, Refusal};
 use crate::identity::{Local, Speaker, View};
 use crate::limits::{
-    CONTROL_CALLS, CONTROL_MESSAGE_BYTES, QUERY_CALLS, QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
+    BULK_CALLS, BULK_MESSAGE_BYTES, CONTROL_CALLS, CONTROL_MESSAGE_BYTES, QUERY_CALLS,
+    QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
 };
 use crate::link::{Connection, Dialing, Kind, Link};
 use crate::metrics::{ClientMetrics, PeerMetrics};
@@ -69,8 +70,10 @@ pub(crate) struct Inner {
     control: Link,
     write: Link,
     query: Link,
+    bulk: Link,
     control_room: Semaphore,
     query_room: Arc<Semaphore>,
+    bulk_room: Semaphore,
     queue: Queue,
     metrics: PeerMetrics,
     stop: CancellationToken,
@@ -97,7 +100,8 @@ impl Peer {
         let stop = dialing.stop.clone();
         let mut link =
             |kind| Link::new(dialing.clone(), metrics.of_link(node, kind), random.u64(..));
-        let (control, write, query) = (link(Kind::Control), link(Kind::Write), link(Kind::Query));
+        let (control, write) = (link(Kind::Control), link(Kind::Write));
+        let (query, bulk) = (link(Kind::Query), link(Kind::Bulk));
         let of_peer = metrics.of_peer(node);
         let node: Arc<str> = node.into();
         let (queue, waiting) = Queue::new(options.queue_bytes, of_peer.queue_bytes.clone());
@@ -110,8 +114,10 @@ impl Peer {
             control,
             write,
             query,
+            bulk,
             control_room: Semaphore::new(CONTROL_CALLS),
             query_room: Arc::new(Semaphore::new(QUERY_CALLS)),
+            bulk_room: Semaphore::new(BULK_CALLS),
             queue,
             metrics: of_peer,
             stop,
@@ -144,7 +150,7 @@ impl Peer {
     pub async fn probe(&self, call: Call) -> Result<proto::ProbeAnswer, PeerError> {
         let request = proto::ProbeRequest { header: Some(self.header()) };
         let question = |mut client: Client| async move { client.probe(timed(request, call)).await };
-        self.control("probe", call, question).await
+        self.once(Kind::Control, "probe", call, question).await
     }
 
     /// Asks for the assignment, if it has a newer one than this node's.
@@ -152,16 +158,34 @@ impl Peer {
         let request = proto::AssignmentRequest { header: Some(self.header()) };
         let question =
             |mut client: Client| async move { client.fetch_assignment(timed(request, call)).await };
-        let answer = self.control("assignment", call, question).await?;
+        let answer = self.once(Kind::Control, "assignment", call, question).await?;
         Ok(Some(answer.assignment).filter(|assignment| !assignment.is_empty()))
     }
 
-    /// Tells it what is settled. A notice that is lost costs work, never data.
-    pub async fn settle(&self, settled: Vec<proto::Settled>, call: Call) -> Result<(), PeerError> {
-        let request = proto::SettleRequest { header: Some(self.header()), settled };
+    /// Tells it what is settled. A notice that is lost costs work, never data. The header of
+    /// `request` is written here.
+    pub async fn settle(
+        &self,
+        mut request: proto::SettleRequest,
+        call: Call,
+    ) -> Result<(), PeerError> {
+        request.header = Some(self.header());
         let question =
             |mut client: Client| async move { client.settle(timed(request, call)).await };
-        self.control("settle", call, question).await.map(drop)
+        self.once(Kind::Control, "settle", call, question).await.map(drop)
+    }
+
+    /// Brings it chunks that it may lack. The header of `request` is written here. What fails may
+    /// have been taken; chunks may be brought twice.
+    pub async fn deliver(
+        &self,
+        mut request: proto::DeliverRequest,
+        call: Call,
+    ) -> Result<proto::DeliverAnswer, PeerError> {
+        request.header = Some(self.header());
+        let question =
+            |mut client: Client| async move { client.deliver(timed(request, call)).await };
+        self.once(Kind::Bulk, "deliver", call, question).await
     }
 
     /// Sends rows that were routed here by `view`, in a frame with those of other calls, and
@@ -214,9 +238,10 @@ impl Peer {
         self.ask("list", call, question).await
     }
 
-    /// One question with one answer, on the control connection.
-    async fn control<T, F>(
+    /// One question with one answer, on a connection for such.
+    async fn once<T, F>(
         &self,
+        connection: Kind,
         kind: &'static str,
         call: Call,
         question: impl FnOnce(Client) -> F,
@@ -227,11 +252,15 @@ impl Peer {
     {
         let mut asked = self.0.metrics.begin(kind);
         let answering = async {
-            let room = timeout_at(call.deadline, self.0.control_room.acquire()).await;
+            let room = match connection {
+                Kind::Bulk => &self.0.bulk_room,
+                Kind::Control | Kind::Write | Kind::Query => &self.0.control_room,
+            };
+            let room = timeout_at(call.deadline, room.acquire()).await;
             let _room = room.map_err(|_| self.expired())?.expect("never closed");
-            let client = self.client(Kind::Control, call).await?;
+            let client = self.client(connection, call).await?;
             let answer = self.in_time(call.deadline, question(client)).await?.into_inner();
-            self.accept(Kind::Control, answer.header()).map(|()| answer)
+            self.accept(connection, answer.header()).map(|()| answer)
         };
         let answer = match self.may_ask(call.urgency) {
             Ok(()) => self.unless_stopped(answering).await,
@@ -377,6 +406,7 @@ impl Peer {
             Kind::Control => &self.0.control,
             Kind::Write => &self.0.write,
             Kind::Query => &self.0.query,
+            Kind::Bulk => &self.0.bulk,
         }
     }
 
@@ -399,6 +429,7 @@ fn client(kind: Kind, connection: Connection) -> Client {
         Kind::Control => CONTROL_MESSAGE_BYTES,
         Kind::Write => WRITE_MESSAGE_BYTES,
         Kind::Query => QUERY_MESSAGE_BYTES,
+        Kind::Bulk => BULK_MESSAGE_BYTES,
     };
     // The authority is for the form only: the connection is made already.
     PeerClient::with_origin(connection, http::Uri::from_static("http://peer"))

@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::follow::{Topic, follow};
 use crate::intents::{TheIntents, declare, withdraw};
 use crate::publish::{Change, apply};
-use crate::topics::{TheAssignment, TheLeader, TheMembers};
+use crate::topics::{self, TheAssignment, TheLeader, TheMembers};
 use crate::{
     Assignment, Candidate, Cluster, CoordinationMetrics, Ensemble, Error, Intent, Intents, Leader,
     Members, Membership, Registration, Role, SessionState, Version, cluster, election,
@@ -72,6 +72,17 @@ impl Coordination {
         let core = Core::new(ensemble, settings, metrics);
         core.tasks.spawn(session::keep(Arc::clone(&core)));
         Self { core }
+    }
+
+    /// Where the cluster lies in the ensemble.
+    pub fn root(&self) -> &str {
+        &self.core.paths.root
+    }
+
+    /// Binds the handle to this cluster, as [`Settings::cluster`] does from the beginning. Refused
+    /// if it has found another one already.
+    pub fn belong(&self, cluster: Uuid) -> Result<(), Error> {
+        self.core.pin_cluster(cluster)
     }
 
     /// The state of the session.
@@ -147,6 +158,11 @@ impl Coordination {
         let path = &self.core.paths.assignment;
         let change = Change { operation: "publish", path, expected, payload, term: Some(term) };
         apply(&self.core, &change).await
+    }
+
+    /// Reads the assignment now. What a server answers may be behind; a publish finds that out.
+    pub async fn read_assignment(&self) -> Result<Assignment, Error> {
+        topics::read_assignment(&self.core).await
     }
 
     /// Declares what the operator wants, in place of an earlier wish of the same kind.

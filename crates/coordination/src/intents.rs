@@ -3,16 +3,16 @@
 //! A wish that is written again is deleted and made again, so that whoever watches the names above
 //! it sees that too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tracing::warn;
 
-use crate::Error;
 use crate::core::Core;
 use crate::follow::{Topic, read_children};
 use crate::znodes::{Failure, Lifetime, Operation, Refusal, Session, Watch};
+use crate::{Error, RecordError};
 use rangekeeper_model::NodeId;
 
 /// Rounds of one change: another operator, or an answer that was lost, costs one.
@@ -42,6 +42,15 @@ impl Intent {
             Self::Confirm => format!("{}/confirm", core.paths.intent),
             Self::Config => format!("{}/config", core.paths.intent),
         }
+    }
+
+    /// The nodes that [`Self::Confirm`] says are gone for good: its payload is a list of names in
+    /// JSON.
+    pub fn confirmed(payload: &[u8]) -> Result<BTreeSet<NodeId>, RecordError> {
+        serde_json::from_slice(payload).map_err(|error| RecordError::Malformed {
+            path: "confirm".to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     fn named(name: &str) -> Option<Self> {

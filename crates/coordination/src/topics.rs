@@ -10,8 +10,8 @@ use crate::core::Core;
 use crate::follow::{Topic, read_children, read_or_absent};
 use crate::record::decode;
 use crate::registration::incarnation_of;
-use crate::znodes::{Failure, Session, Watch};
-use crate::{Leader, RecordError, Registration, Version};
+use crate::znodes::{Content, Failure, Session, Watch};
+use crate::{Error, Leader, RecordError, Registration, Version};
 use rangekeeper_model::{Incarnation, NodeId};
 
 /// The map as it lies in the ensemble.
@@ -50,6 +50,28 @@ pub struct Members {
     pub unreadable: BTreeMap<String, RecordError>,
 }
 
+impl Assignment {
+    fn of(content: Option<Content>) -> Self {
+        match content {
+            None => Self::Missing,
+            Some((payload, stat)) if payload.is_empty() => Self::Unpublished(Version(stat.version)),
+            Some((payload, stat)) => Self::Published { version: Version(stat.version), payload },
+        }
+    }
+}
+
+/// Reads the map once.
+pub(crate) async fn read_assignment(core: &Core) -> Result<Assignment, Error> {
+    let operation = "read the assignment";
+    let session = core.connected(operation).await?;
+    let path = &core.paths.assignment;
+    match core.ask("read_assignment", &session, |s| s.read(path)).await {
+        Ok(content) => Ok(Assignment::of(Some(content))),
+        Err(failure) if failure.is_no_node() => Ok(Assignment::of(None)),
+        Err(failure) => Err(Error::of(operation, path, failure)),
+    }
+}
+
 /// The map.
 pub(crate) struct TheAssignment;
 
@@ -62,16 +84,7 @@ impl Topic for TheAssignment {
     ) -> Result<(Assignment, Vec<Watch>), Failure> {
         let path = &core.paths.assignment;
         let (content, watch) = read_or_absent(core, session, "watch_assignment", path).await?;
-        let assignment = match content {
-            None => Assignment::Missing,
-            Some((payload, stat)) if payload.is_empty() => {
-                Assignment::Unpublished(Version(stat.version))
-            }
-            Some((payload, stat)) => {
-                Assignment::Published { version: Version(stat.version), payload }
-            }
-        };
-        Ok((assignment, vec![watch]))
+        Ok((Assignment::of(content), vec![watch]))
     }
 
     fn watched(core: &Core, is_watched: bool) {

@@ -9,8 +9,10 @@ mod metrics;
 mod receiver;
 mod reject;
 mod request;
+mod sink;
 mod statements;
 
 pub use metrics::IngestMetrics;
 pub use receiver::{Limits, Outcome, Receiver, Written};
 pub use reject::Reason;
+pub use sink::Sink;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rangekeeper_model::{ErrorClass, TenantId};
-use rangekeeper_storage::{Store, WriteError};
+use rangekeeper_storage::WriteError;
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::{DecodeError, SnappyError, Version, decompress, v1, v2};
 
 use crate::metrics::{IngestMetrics, RequestReason};
+use crate::reject::Reason;
 use crate::reject::WrittenOut;
 use crate::request::{Judged, Request};
+use crate::sink::{Kept, Sink};
 use crate::statements::Statements;
 
 /// How many requests' buffers are kept for the next ones.
@@ -76,7 +78,7 @@ pub struct Receiver {
 }
 
 struct Shared {
-    store: Store,
+    sink: Sink,
     limits: Limits,
     metrics: IngestMetrics,
     buffers: Mutex<Vec<Buffers>>,
@@ -130,11 +132,12 @@ impl Failure {
 }
 
 impl Receiver {
-    /// A receiver for `store`.
-    pub fn new(store: Store, limits: Limits, registry: &Registry) -> Self {
+    /// A receiver for `sink`.
+    pub fn new(sink: impl Into<Sink>, limits: Limits, registry: &Registry) -> Self {
+        let sink = sink.into();
         let metrics = IngestMetrics::new(registry);
         let (buffers, statements) = (Mutex::default(), Statements::default());
-        Self { shared: Arc::new(Shared { store, limits, metrics, buffers, statements }) }
+        Self { shared: Arc::new(Shared { sink, limits, metrics, buffers, statements }) }
     }
 
     /// Stores what is good of `body`, a snappy block, and answers when that is durable and visible.
@@ -147,28 +150,32 @@ impl Receiver {
             read
         };
         let stored = match read {
-            Ok(Judged { write, refusals, statements }) => match write.commit().await {
-                Ok(committed) => {
-                    for statement in statements {
-                        shared.statements.remember(statement);
+            Ok(Judged { write, mut refusals, statements }) => match write.commit().await {
+                Ok(Kept { written, refused, unavailable }) => {
+                    if unavailable.is_none() {
+                        for statement in statements {
+                            shared.statements.remember(statement);
+                        }
                     }
-                    Ok((committed, refusals))
+                    for (why, samples) in refused {
+                        refusals.add(Reason::HashCollision, samples, || why);
+                    }
+                    Ok((written, refusals, unavailable))
                 }
                 Err(error) => Err(Failure::from(error)),
             },
             Err(failure) => Err(failure),
         };
         match stored {
-            Ok((committed, refusals)) => {
-                let written = Written {
-                    samples: committed.samples,
-                    histograms: committed.histograms,
-                    exemplars: committed.exemplars,
-                };
+            Ok((written, refusals, unavailable)) => {
                 shared.metrics.stored(written.samples, written.histograms, written.exemplars);
                 refusals.count(&shared.metrics);
                 let stored = written.samples + written.histograms;
-                let result = if refusals.is_empty() {
+                let result = if let Some(why) = unavailable {
+                    // Whatever else is wrong: a sender that is told of it drops all of the request.
+                    shared.metrics.unavailable();
+                    Err((ErrorClass::Unavailable, why))
+                } else if refusals.is_empty() {
                     Ok(())
                 } else {
                     Err((ErrorClass::Invalid, refusals.message(stored)))
@@ -199,8 +206,8 @@ impl Shared {
     ) -> Result<Judged, Failure> {
         let Buffers { body: buffer, symbols } = buffers;
         let body = decompress(body, self.limits.decoded_bytes, buffer)?;
-        let write = self.store.write(tenant)?;
-        let horizon = self.store.horizon();
+        let write = self.sink.write(tenant)?;
+        let horizon = self.sink.horizon();
         let mut request = Request::new(write, &self.limits, &self.statements, horizon);
         match version {
             Version::V1 => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rangekeeper_model::{Day, HistogramSample, Labels, MetricType, SeriesHasher, metric_name_in};
-use rangekeeper_storage::{FamilyKey, FamilyMetadata, Horizon, RowIndex, Write};
+use rangekeeper_storage::{FamilyKey, FamilyMetadata, Horizon, RowIndex};
 use rangekeeper_wire::{
     DecodeError, Exemplar, FamilyMetadata as WireFamily, Metadata, RawLabels, SeriesError, v1, v2,
 };
@@ -11,6 +11,7 @@ use rangekeeper_wire::{
 use crate::metrics::IngestMetrics;
 use crate::receiver::Limits;
 use crate::reject::{Reason, Refusals, Shown, WrittenOut};
+use crate::sink::SinkWrite;
 use crate::statements::{Statement, Statements};
 
 /// A series of either version, as it lies in the body.
@@ -22,7 +23,7 @@ enum Series<'a> {
 
 /// A request on its way into the store.
 pub(crate) struct Request<'a> {
-    write: Write,
+    write: SinkWrite,
     hasher: SeriesHasher,
     limits: &'a Limits,
     statements: &'a Statements,
@@ -54,7 +55,7 @@ struct Said<'a> {
 /// A request that was judged.
 pub(crate) struct Judged {
     /// What is good of it.
-    pub(crate) write: Write,
+    pub(crate) write: SinkWrite,
     /// What is not.
     pub(crate) refusals: Refusals,
     /// Statements in the write, to be remembered when it is stored.
@@ -63,12 +64,12 @@ pub(crate) struct Judged {
 
 impl<'a> Request<'a> {
     pub(crate) fn new(
-        write: Write,
+        write: SinkWrite,
         limits: &'a Limits,
         statements: &'a Statements,
         horizon: Horizon,
     ) -> Self {
-        let hasher = write.tenant().hasher().clone();
+        let hasher = write.hasher().clone();
         let newest_ms = horizon.now_ms.saturating_add(limits.ahead_ms);
         let latest_ms = limits.late_ms.map_or(i64::MIN, |ms| horizon.now_ms.saturating_sub(ms));
         Self {
@@ -89,14 +90,14 @@ impl<'a> Request<'a> {
 
     /// Takes a series of remote write 1.0.
     pub(crate) fn series_v1(&mut self, series: v1::Series<'a>) -> Result<(), DecodeError> {
-        let hash = match series.labels() {
-            RawLabels::Run(bytes) => self.hasher.hash(bytes),
+        let labels = match series.labels() {
+            RawLabels::Run(bytes) => bytes,
             RawLabels::Scattered => match series.canonical(&mut self.canonical) {
-                Ok(bytes) => self.hasher.hash(bytes),
+                Ok(bytes) => bytes,
                 Err(error) => return self.refuse_series_of(error, Series::V1(series)),
             },
         };
-        let row = self.write.series(hash);
+        let row = self.write.series(self.hasher.hash(labels), labels);
         self.rows.push(Series::V1(series));
         for sample in series.samples() {
             let sample = sample?;
@@ -142,7 +143,7 @@ impl<'a> Request<'a> {
                 return Ok(());
             }
         }
-        let row = self.write.series(hash);
+        let row = self.write.series(hash, &self.canonical[..length]);
         self.rows.push(Series::V2(series));
         for sample in series.samples() {
             let sample = sample?;
@@ -268,7 +269,7 @@ impl<'a> Request<'a> {
             return;
         }
         let start = |text: &str| text[..text.floor_char_boundary(most)].to_owned();
-        let tenant = self.write.tenant().id().clone();
+        let tenant = self.write.tenant().clone();
         let key = FamilyKey { tenant, family: family.to_owned() };
         let metadata = FamilyMetadata {
             metric_type: metadata.metric_type,

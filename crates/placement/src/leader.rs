@@ -145,6 +145,8 @@ pub enum LeaderEvent {
     Damaged(NodeId, Incarnation, ShardId),
     /// A node reports the map that it has applied.
     Applied(Version, PublishId),
+    /// A node's message named the version that it has applied, not which publish that was.
+    Heard(Version),
     /// Data before this day is to be dropped everywhere.
     Expired(Day),
     /// How the publish ended.
@@ -243,8 +245,8 @@ pub struct Leader {
     base: Option<Arc<Assignment>>,
     pending: Pending,
     last_publish_ms: Option<u64>,
-    /// The highest version that any node has reported, and which publish it was.
-    highest: (Version, PublishId),
+    /// The highest version that any node has reported, and which publish it was, if that was told.
+    highest: (Version, Option<PublishId>),
     membership: Membership,
     intents: Intents,
     /// The floor of retention that is to be published; it only rises.
@@ -268,7 +270,7 @@ impl Leader {
             base: None,
             pending: Pending::Nothing,
             last_publish_ms: None,
-            highest: (Version::default(), PublishId(0)),
+            highest: (Version::default(), None),
             membership: Membership::default(),
             intents: Intents::default(),
             retention_floor: Day(0),
@@ -289,6 +291,22 @@ impl Leader {
     /// Whether this node leads.
     pub fn is_leading(&self) -> bool {
         self.phase != Phase::Following
+    }
+
+    /// Sets how many nodes have to be registered before the first placement.
+    pub fn expect(&mut self, nodes: usize) {
+        self.policy.expect = nodes;
+    }
+
+    /// Whether the assignment that it goes on from gives shards to nodes.
+    pub fn has_placed(&self) -> bool {
+        self.base.as_ref().is_some_and(|base| base.is_placed())
+    }
+
+    /// How many nodes are gone of how many, if that freezes the map.
+    pub fn frozen(&self) -> Option<(usize, usize)> {
+        let breaker = self.membership.breaker(&self.policy, &self.intents);
+        breaker.filter(|_| self.is_leading())
     }
 
     /// Takes an event in, at a time that never goes back.
@@ -316,6 +334,10 @@ impl Leader {
                 self.note_damage(&node, incarnation, shard);
             }
             LeaderEvent::Applied(version, publish) => self.note_applied(version, publish, effects),
+            LeaderEvent::Heard(version) if version > self.highest.0 => {
+                self.highest = (version, None);
+            }
+            LeaderEvent::Heard(_) => {}
             LeaderEvent::Expired(day) => self.retention_floor = day.max(self.retention_floor),
             LeaderEvent::Published(outcome) => self.note_outcome(outcome, effects),
             LeaderEvent::Read(assignment) => self.note_read(assignment),
@@ -378,15 +400,16 @@ impl Leader {
         publish: PublishId,
         effects: &mut Vec<LeaderEffect>,
     ) {
-        let known =
-            [Some(self.highest), self.base.as_ref().map(|base| (base.version(), base.publish))];
-        let other = known.into_iter().flatten().find(|(v, p)| *v == version && *p != publish);
+        let highest = self.highest.1.map(|publish| (self.highest.0, publish));
+        let base = self.base.as_ref().map(|base| (base.version(), base.publish));
+        let mut known = [highest, base].into_iter().flatten();
+        let other = known.find(|(v, p)| *v == version && *p != publish);
         if let Some((_, other)) = other.filter(|_| version > Version::default()) {
             let alarm = LeaderAlarm::TwoPublishes(version, other, publish);
             effects.push(LeaderEffect::Alarm(alarm));
         }
-        if version > self.highest.0 {
-            self.highest = (version, publish);
+        if version > self.highest.0 || (version == self.highest.0 && self.highest.1.is_none()) {
+            self.highest = (version, Some(publish));
         }
     }
 

@@ -36,4 +36,4 @@ pub use router::{ReadEffect, ReadEvent, ReadMode, ReadRound, WriteEffect, WriteE
 pub use slot::{Readers, Slot, SlotState};
 pub use tally::Tally;
 pub use transition::{Progress, Sources, Transition, WrongState};
-pub use unsettled::{LogPosition, Mark, Unsettled, UnsettledKey};
+pub use unsettled::{Added, LogPosition, Mark, Unsettled, UnsettledKey};

@@ -35,7 +35,20 @@ pub enum UnsettledKey {
 
 /// An addition to an entry; a later one has a greater mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mark(u64);
+pub struct Mark(pub u64);
+
+/// What an addition did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// The entry that holds it now.
+    pub key: UnsettledKey,
+    /// Its mark.
+    pub mark: Mark,
+    /// Whether the entry holds nothing else.
+    pub is_alone: bool,
+    /// The day whose chunks became one entry, because they were too many.
+    pub coarsened: Option<Day>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -65,8 +78,16 @@ impl Unsettled {
         }
     }
 
+    /// The same, with marks that are all greater than `mark`: what a process named that ended must
+    /// not mean anything to the next one.
+    #[must_use]
+    pub fn marked_after(mut self, mark: Mark) -> Self {
+        self.last_mark = self.last_mark.max(mark);
+        self
+    }
+
     /// Adds to an entry, which nobody else is known to have from now on.
-    pub fn add(&mut self, key: UnsettledKey) {
+    pub fn add(&mut self, key: UnsettledKey) -> Added {
         self.last_mark.0 += 1;
         let key = match key {
             UnsettledKey::Chunk(window, _) => {
@@ -77,26 +98,34 @@ impl Unsettled {
         };
         let entry = Entry { tally: Tally::default(), mark: self.last_mark };
         let is_new = self.entries.insert(key, entry).is_none();
+        let mut coarsened = None;
         if is_new && matches!(key, UnsettledKey::Chunk(..)) {
             self.chunks += 1;
             while self.chunks > self.most_chunks {
-                self.coarsen();
+                coarsened = self.coarsen();
             }
         }
+        let (key, mark) = match self.entries.get(&key) {
+            Some(entry) => (key, entry.mark),
+            None => (UnsettledKey::Day(day_of(key)), self.last_mark),
+        };
+        let is_alone = is_new && coarsened.is_none_or(|day| key != UnsettledKey::Day(day));
+        Added { key, mark, is_alone, coarsened }
     }
 
     /// Makes one entry of the oldest day's chunks.
-    fn coarsen(&mut self) {
+    fn coarsen(&mut self) -> Option<Day> {
         let mut chunks = self.entries.keys().filter_map(|key| match key {
             UnsettledKey::Chunk(window, _) => Some(window.day()),
             UnsettledKey::Record(_) | UnsettledKey::Day(_) => None,
         });
-        let Some(day) = chunks.next() else { return };
+        let day = chunks.next()?;
         let is_of = |key: &UnsettledKey| matches!(key, UnsettledKey::Chunk(w, _) if w.day() == day);
         let before = self.entries.len();
         self.entries.retain(|key, _| !is_of(key));
         self.chunks -= before - self.entries.len();
         self.add(UnsettledKey::Day(day));
+        Some(day)
     }
 
     /// The records up to `position` leave the log: those that are unsettled become what `chunks`
@@ -147,6 +176,32 @@ impl Unsettled {
         is_settled
     }
 
+    /// Whoever delivered an entry here, as it was at `mark`, says that all places have it. Says
+    /// whether it is gone.
+    pub fn forget(&mut self, key: UnsettledKey, mark: Mark) -> bool {
+        if self.mark(key) != Some(mark) {
+            return false;
+        }
+        self.entries.remove(&key);
+        self.chunks -= usize::from(matches!(key, UnsettledKey::Chunk(..)));
+        true
+    }
+
+    /// Forgets what lies before `floor`: no place keeps it. Returns what that was.
+    pub fn drop_before(&mut self, floor: Day) -> Vec<UnsettledKey> {
+        let is_gone = |key: &UnsettledKey| match key {
+            UnsettledKey::Record(_) => false,
+            UnsettledKey::Chunk(window, _) => window.day() < floor,
+            UnsettledKey::Day(day) => *day < floor,
+        };
+        let gone: Vec<_> = self.entries.keys().copied().filter(is_gone).collect();
+        for key in &gone {
+            self.entries.remove(key);
+            self.chunks -= usize::from(matches!(key, UnsettledKey::Chunk(..)));
+        }
+        gone
+    }
+
     /// A newer map of the shard: who got a slot is not known to have what its predecessor had.
     pub fn rebase(&mut self, view: &Shard) {
         self.entries.values_mut().for_each(|entry| entry.tally.rebase(view));
@@ -155,6 +210,21 @@ impl Unsettled {
     /// The entries with their marks, and the places that each should be delivered to.
     pub fn iter(&self) -> impl Iterator<Item = (UnsettledKey, Mark, Tally)> {
         self.entries.iter().map(|(key, entry)| (*key, entry.mark, entry.tally))
+    }
+
+    /// The keys of the entries from `key` on, rising: records, chunks by window and series, days.
+    pub fn keys_from(&self, key: UnsettledKey) -> impl Iterator<Item = UnsettledKey> {
+        self.entries.range(key..).map(|(key, _)| *key)
+    }
+
+    /// The mark of the last addition to an entry; `None` where there is no such entry.
+    pub fn mark(&self, key: UnsettledKey) -> Option<Mark> {
+        self.entries.get(&key).map(|entry| entry.mark)
+    }
+
+    /// Entries of series and windows.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks
     }
 
     /// Whether a record of the log is unsettled by its position.
@@ -182,6 +252,15 @@ impl Unsettled {
     /// Whether everything is settled.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+/// The day of a chunk's or a day's key.
+fn day_of(key: UnsettledKey) -> Day {
+    match key {
+        UnsettledKey::Chunk(window, _) => window.day(),
+        UnsettledKey::Day(day) => day,
+        UnsettledKey::Record(_) => unreachable!("a record is never made coarser by an addition"),
     }
 }
 
@@ -233,6 +312,31 @@ mod tests {
         assert!(!unsettled.delivered(key, mark, Place(0), Epoch(1), &view(1)));
         let mark = mark_of(&unsettled, key);
         assert!(unsettled.delivered(key, mark, Place(0), Epoch(1), &view(1)));
+    }
+
+    #[test]
+    fn an_addition_says_what_holds_it_and_whether_anything_else_does() {
+        let mut unsettled = Unsettled::new(Replication::Three.quorum(), 2).marked_after(Mark(100));
+        let key = |n| UnsettledKey::Chunk(Window(0), series(n));
+        let day = UnsettledKey::Day(Day(0));
+        let first = unsettled.add(key(1));
+        assert!(first.is_alone && first.key == key(1) && first.mark == Mark(101));
+        let again = unsettled.add(key(1));
+        assert!(!again.is_alone && again.mark > first.mark);
+        assert!(!unsettled.forget(key(1), first.mark), "something was added since");
+        assert!(unsettled.forget(key(1), again.mark) && unsettled.chunk_count() == 0);
+        for n in 1..=2 {
+            assert_eq!(unsettled.add(key(n)).coarsened, None);
+        }
+        let last = unsettled.add(key(3));
+        assert_eq!((last.key, last.is_alone, last.coarsened), (day, false, Some(Day(0))));
+        assert_eq!(Some(last.mark), unsettled.mark(day));
+        let within = unsettled.add(key(4));
+        assert!(within.key == day && !within.is_alone && within.mark > last.mark);
+        let later = unsettled.add(UnsettledKey::Chunk(Window(12), series(1)));
+        assert!(later.is_alone);
+        assert_eq!(unsettled.drop_before(Day(1)), [day]);
+        assert_eq!(unsettled.keys_from(key(0)).collect::<Vec<_>>(), [later.key]);
     }
 
     #[test]

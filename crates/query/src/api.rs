@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rangekeeper_model::{ErrorClass, TenantId};
 use rangekeeper_promql::ParserOptions;
 use rangekeeper_promql::eval::{Engine, EngineOptions, Interrupt};
-use rangekeeper_storage::Store;
 use rangekeeper_telemetry::Registry;
 use tokio::sync::Semaphore;
 
+use crate::data::{Data, Look};
 use crate::error::QueryError;
 use crate::feature::Feature;
 use crate::metrics::QueryMetrics;
@@ -81,7 +81,7 @@ pub struct Api {
 }
 
 pub(crate) struct Shared {
-    pub(crate) store: Store,
+    pub(crate) data: Data,
     pub(crate) engine: Engine,
     pub(crate) parser: ParserOptions,
     pub(crate) limits: Limits,
@@ -102,9 +102,9 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Api {
-    /// Answers from `store`, evaluating on the threads of `pool`, with `features` on.
+    /// Answers from `data`, evaluating on the threads of `pool`, with `features` on.
     pub fn new(
-        store: Store,
+        data: impl Into<Data>,
         limits: Limits,
         features: &[Feature],
         pool: Arc<rayon::ThreadPool>,
@@ -125,7 +125,9 @@ impl Api {
         }
         let engine = Engine::new(options);
         let (metrics, turns) = (QueryMetrics::new(registry), Semaphore::new(limits.concurrent));
-        Self { shared: Arc::new(Shared { store, engine, parser, limits, metrics, turns }) }
+        Self {
+            shared: Arc::new(Shared { data: data.into(), engine, parser, limits, metrics, turns }),
+        }
     }
 
     /// The whole answer, its envelope included, as JSON. Dropping the future gives the query up.
@@ -207,6 +209,12 @@ impl Asked<'_> {
             return Some(Interrupt::Canceled);
         }
         (Instant::now() > self.deadline).then_some(Interrupt::Timeout)
+    }
+
+    /// The data, looked at for this question.
+    pub(crate) fn look<'a>(&'a self, stop: &'a (dyn Fn() -> bool + Sync)) -> Look<'a> {
+        let (data, tenant, deadline) = (&self.shared.data, self.tenant, self.deadline);
+        Look { data, tenant, stop, deadline }
     }
 
     /// Whether the answer has to be given up.

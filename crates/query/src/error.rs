@@ -1,5 +1,6 @@
 //! Why a question has no answer.
 
+use rangekeeper_cluster::ReadError;
 use rangekeeper_model::ErrorClass;
 use rangekeeper_promql::eval::EvalError;
 use rangekeeper_storage::StoreError;
@@ -24,6 +25,9 @@ pub enum QueryError {
     /// The store could not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The nodes of the cluster could not answer together.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Too many queries run, and none ended in time.
     #[error("query timed out in query queue")]
     Queue,
@@ -43,6 +47,7 @@ impl QueryError {
             Self::Parameter { .. } | Self::Invalid(_) => ErrorClass::Invalid,
             Self::Evaluation(error) => error.class(),
             Self::Store(error) => error.class(),
+            Self::Read(error) => error.class(),
             Self::Queue => ErrorClass::Timeout,
             Self::Aborted => ErrorClass::Internal,
         }

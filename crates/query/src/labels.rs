@@ -4,6 +4,7 @@ use rangekeeper_model::{Matcher, TimeRange};
 use rangekeeper_storage::Found;
 
 use crate::api::Asked;
+use crate::data::Which;
 use crate::error::QueryError;
 use crate::render::{Envelope, append_labels, append_list, append_text};
 
@@ -24,7 +25,7 @@ impl Asked<'_> {
             return Ok(no_texts());
         }
         let stop = || self.is_over();
-        let found = self.shared.store.series(self.tenant, &selectors, range, limit, &stop)?;
+        let found = self.look(&stop).series(Which { selectors: &selectors, range, limit })?;
         let envelope = of(&found);
         Ok(envelope.render(|out| append_list(out, &found.items, append_labels)))
     }
@@ -32,7 +33,7 @@ impl Asked<'_> {
     pub(crate) fn label_names(&self) -> Result<Vec<u8>, QueryError> {
         let Some((selectors, range, limit)) = self.restrictions()? else { return Ok(no_texts()) };
         let stop = || self.is_over();
-        let found = self.shared.store.label_names(self.tenant, &selectors, range, limit, &stop)?;
+        let found = self.look(&stop).label_names(Which { selectors: &selectors, range, limit })?;
         Ok(texts(&found))
     }
 
@@ -42,8 +43,9 @@ impl Asked<'_> {
             return Err(QueryError::Invalid("invalid label name: \"\"".to_owned()));
         }
         let Some((selectors, range, limit)) = self.restrictions()? else { return Ok(no_texts()) };
-        let (store, stop) = (&self.shared.store, || self.is_over());
-        let found = store.label_values(self.tenant, &name, &selectors, range, limit, &stop)?;
+        let stop = || self.is_over();
+        let which = Which { selectors: &selectors, range, limit };
+        let found = self.look(&stop).label_values(&name, which)?;
         Ok(texts(&found))
     }
 
@@ -63,7 +65,8 @@ impl Asked<'_> {
         let a_metric = self.parameters.count("limit_per_metric")?.and_then(at_most);
         let limit = limit.unwrap_or(usize::MAX);
         let a_metric = a_metric.filter(|count| *count > 0).unwrap_or(usize::MAX);
-        let rows = self.shared.store.metadata(self.tenant, self.parameters.first("metric"))?;
+        let stop = || self.is_over();
+        let rows = self.look(&stop).metadata(self.parameters.first("metric"))?;
         Ok(Envelope::default().render(|out| {
             out.push(b'{');
             for (index, row) in rows.iter().take(limit).enumerate() {

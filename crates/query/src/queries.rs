@@ -8,10 +8,10 @@ use rangekeeper_promql::eval::{Answer, EvalError, Query};
 use rangekeeper_promql::{parse, pretty};
 
 use crate::api::Asked;
+use crate::data::Which;
 use crate::error::QueryError;
 use crate::parameters::NS_PER_MS;
 use crate::render::{Cost, Envelope, append_exemplars, append_value};
-use crate::source::StoreSource;
 
 /// Most points of a series that a range query may ask for, as Prometheus has it: enough for 60 s
 /// resolution over a week, or an hour's over a year.
@@ -22,7 +22,7 @@ const MAX_ANNOTATIONS: usize = 10;
 impl Asked<'_> {
     pub(crate) fn query(&self) -> Result<Vec<u8>, QueryError> {
         let limit = self.parameters.limit()?;
-        let now_ms = self.shared.store.horizon().now_ms;
+        let now_ms = self.shared.data.store().horizon().now_ms;
         let time_ms = self.parameters.time_ms("time", now_ms)?;
         self.parameters.timeout()?;
         let lookback_ms = self.parameters.lookback_ms()?;
@@ -88,7 +88,8 @@ impl Asked<'_> {
             Vec::new()
         } else {
             let stop = || self.is_over();
-            self.shared.store.exemplars(self.tenant, &selectors, range, &stop)?
+            let which = Which { selectors: &selectors, range, limit: usize::MAX };
+            self.look(&stop).exemplars(which)?
         };
         Ok(Envelope::default().render(|out| append_exemplars(out, &found)))
     }
@@ -116,7 +117,7 @@ impl Asked<'_> {
         let began = Instant::now();
         let stop = || self.is_over();
         let interrupt = || self.interrupt();
-        let source = StoreSource { store: &self.shared.store, tenant: self.tenant, stop: &stop };
+        let source = self.look(&stop);
         let query = Query { interrupt: &interrupt, ..query };
         let answer = match self.interrupt() {
             None => self.shared.engine.evaluate(&source, &query),

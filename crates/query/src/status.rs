@@ -41,8 +41,8 @@ impl Asked<'_> {
             },
         };
         let stop = || self.is_over();
-        let found = self.shared.store.cardinality(self.tenant, rows, &stop)?;
-        let head = self.shared.store.head_of(self.tenant)?;
+        let found = self.shared.data.store().cardinality(self.tenant, rows, &stop)?;
+        let head = self.shared.data.store().head_of(self.tenant)?;
         Ok(Envelope::default().render(|out| {
             out.extend_from_slice(b"{\"headStats\":");
             let (series, pairs, chunks) = (found.series, found.label_pairs, head.chunks);

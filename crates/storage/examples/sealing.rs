@@ -42,7 +42,14 @@ fn main() {
     let (hosts, ticks): (usize, usize) = (hosts.parse().unwrap(), ticks.parse().unwrap());
     let trace = std::fs::read_to_string(trace).unwrap();
     let shards = ShardCount::new(SHARDS.into()).unwrap();
-    let with = CreateWith { store_id: 1, seed: 1, shards, expect_seed: None, expect_shards: None };
+    let with = CreateWith {
+        store_id: 1,
+        seed: 1,
+        shards,
+        expect_seed: None,
+        expect_shards: None,
+        cluster: None,
+    };
     let options = DbOptions::new(Arc::new(|| START_MS));
     let db = Db::open(Path::new(folder), options, &with).unwrap();
 

@@ -39,6 +39,7 @@ mod shards;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,7 @@ pub(crate) use keys::{
     Family, chunk as chunk_key, chunk_parts as chunk_key_parts, day_bounds, shard_bounds,
 };
 pub(crate) use meta::{sealing_days, sealing_key};
+pub(crate) use unsettled::UnsettledChange;
 
 use crate::seal::SealStates;
 use damage::Damages;

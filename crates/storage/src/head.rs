@@ -85,7 +85,7 @@ pub struct FamilyMetadata {
 /// The series that are written now, in stripes.
 ///
 /// **Lock order:** one stripe at a time, never two; inside of a stripe's lock no other lock but the
-/// log's.
+/// log's and those of what is unsettled.
 #[derive(Debug)]
 pub(crate) struct Head {
     seed: u64,

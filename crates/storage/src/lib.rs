@@ -11,11 +11,13 @@ mod memory;
 pub mod oracle;
 pub mod seal;
 mod store;
+mod unsettled;
 
 pub use head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 pub use memory::resident_bytes;
 pub use store::{
-    Clock, Committed, Found, HashCollision, HeadOfTenant, Horizon, MetadataRow, ReadLimits,
-    RowIndex, Selection, SeriesExemplars, ShardDay, Status, Store, StoreError, StoreOptions,
-    StoreStats, Write, WriteError,
+    Clock, ClusterIdentity, Committed, Found, HashCollision, HeadOfTenant, Horizon, MetadataRow,
+    ReadLimits, RetentionBy, RowIndex, Scope, Selection, SeriesExemplars, ShardDay, Status, Store,
+    StoreError, StoreIdentity, StoreOptions, StoreStats, Write, WriteError,
 };
+pub use unsettled::UnsettledStats;

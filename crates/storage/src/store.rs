@@ -8,15 +8,20 @@ mod admin;
 mod checkpoint;
 mod columns;
 mod engine;
+mod identity;
 mod labels;
 mod maintenance;
+mod news;
 mod open;
 mod options;
 mod read;
 mod recovery;
 mod retention;
+mod scope;
 mod seam;
+mod selection;
 mod stats;
+mod unsettled;
 mod write;
 
 use std::path::Path;
@@ -25,16 +30,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use rangekeeper_model::{ErrorClass, Matcher, TenantId, TimeRange};
+use rangekeeper_model::{Day, ErrorClass, Matcher, TenantId, TimeRange};
 
 use self::engine::Engine;
+pub use self::identity::StoreIdentity;
 pub use self::labels::{Found, MetadataRow, SeriesExemplars};
 use self::maintenance::Maintenance;
-pub use self::options::{Clock, StoreOptions};
-pub use self::read::{ReadLimits, Selection};
+pub use self::options::{Clock, ClusterIdentity, RetentionBy, StoreOptions};
+pub use self::read::ReadLimits;
 use self::recovery::ReplayProgress;
 pub use self::retention::Horizon;
+pub use self::scope::Scope;
 pub use self::seam::ShardDay;
+pub use self::selection::Selection;
 pub use self::stats::{HeadOfTenant, StoreStats};
 pub use self::write::{Committed, HashCollision, RowIndex, Write};
 use crate::db::{DbError, OpenError};
@@ -135,6 +143,14 @@ pub enum StoreError {
         matched: u64,
         /// The reader's limit.
         limit: u64,
+    },
+    /// A chunk cannot be read whole, and other copies of it can.
+    #[error("a chunk of series {series} is damaged: {detail}")]
+    DamagedSeries {
+        /// Labels of the series.
+        series: String,
+        /// What is wrong with it.
+        detail: String,
     },
     /// The store is not open now.
     #[error("the store is not open: {0}")]
@@ -293,6 +309,20 @@ impl Store {
     /// Confirms that time really went forward by more than a day, so that retention goes on.
     pub fn confirm_time(&self) -> Result<(), StoreError> {
         Ok(self.engine()?.confirm_time()?)
+    }
+
+    /// The first day that the clock and the newest sample would keep: what a cluster is asked to
+    /// raise its floor to. Day 0 while the store is not open.
+    pub fn due_floor(&self) -> Day {
+        self.engine().map_or(Day(0), |engine| engine.due_floor())
+    }
+
+    /// Drops everything before `floor`, for good. A floor only rises: a lower one changes nothing.
+    /// Blocks.
+    pub fn raise_floor(&self, floor: Day) -> Result<(), StoreError> {
+        let engine = self.engine()?;
+        let _alone = engine.maintenance.lock();
+        Ok(engine.raise_floor(floor)?)
     }
 
     /// Writes everything to the database and seals all of it. Blocks, for as long as it takes.

@@ -45,7 +45,7 @@ fn read(store: &Store, matcher: Matcher, range: TimeRange) -> Vec<(String, Vec<(
     let (mut decoder, mut samples) = (Decoder::default(), Samples::default());
     (0..selection.len())
         .map(|index| {
-            selection.read(index, &mut decoder, &mut samples);
+            selection.read(index, &mut decoder, &mut samples).unwrap();
             let floats = samples.floats.timestamps.iter().zip(&samples.floats.values);
             let points = floats.map(|(at_ms, value)| (*at_ms, value.to_bits())).collect();
             (selection.labels(index).to_string(), points)

@@ -6,6 +6,7 @@ use rangekeeper_model::{Buckets, CounterResetHint, Histogram, HistogramSample, S
 
 use crate::cursor::{BYTES, Cursor, FIXED64, Messages, VARINT, fields, key};
 use crate::error::DecodeError;
+use crate::proto::v1;
 
 const SPAN_FIELDS: u32 = fields(&[1, 2]);
 const HISTOGRAM_FIELDS: u32 = fields(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]);
@@ -31,6 +32,51 @@ impl Iterator for Histograms<'_> {
         let start_ms = self.start_ms;
         self.messages.read_next(|message| read_histogram(message, start_ms))
     }
+}
+
+/// A histogram as a message of remote write 1.0: what [`Histograms`] reads back.
+pub fn histogram_message(sample: &HistogramSample) -> v1::Histogram {
+    let Histogram {
+        reset_hint,
+        schema,
+        zero_threshold,
+        sum,
+        ref buckets,
+        ref positive_spans,
+        ref negative_spans,
+        ref custom_values,
+    } = *sample.histogram;
+    let spans = |spans: &[Span]| {
+        let of = |&Span { offset, length }: &Span| v1::BucketSpan { offset, length };
+        spans.iter().map(of).collect()
+    };
+    let mut message = v1::Histogram {
+        sum,
+        schema,
+        zero_threshold,
+        positive_spans: spans(positive_spans),
+        negative_spans: spans(negative_spans),
+        custom_values: custom_values.clone(),
+        reset_hint: i32::from(reset_hint as u8),
+        timestamp: sample.timestamp_ms,
+        start_timestamp: sample.start_ms,
+        ..v1::Histogram::default()
+    };
+    match buckets {
+        Buckets::Integer { count, zero_count, positive, negative } => {
+            message.count = Some(v1::histogram::Count::CountInt(*count));
+            message.zero_count = Some(v1::histogram::ZeroCount::ZeroCountInt(*zero_count));
+            message.positive_deltas.clone_from(positive);
+            message.negative_deltas.clone_from(negative);
+        }
+        Buckets::Float { count, zero_count, positive, negative } => {
+            message.count = Some(v1::histogram::Count::CountFloat(*count));
+            message.zero_count = Some(v1::histogram::ZeroCount::ZeroCountFloat(*zero_count));
+            message.positive_counts.clone_from(positive);
+            message.negative_counts.clone_from(negative);
+        }
+    }
+    message
 }
 
 /// A whole count or a fractional one, whichever came last.

@@ -25,7 +25,7 @@ pub mod v2;
 
 pub use error::{DecodeError, Fault};
 pub use exemplar::{Exemplar, Exemplars};
-pub use histogram::Histograms;
+pub use histogram::{Histograms, histogram_message};
 pub use labels::{LabelFault, RawLabels, SeriesError};
 pub use metadata::{FamilyMetadata, Metadata};
 pub use negotiate::{MEDIA_TYPE, MESSAGE_V1, MESSAGE_V2, NegotiationError, Version, negotiate};

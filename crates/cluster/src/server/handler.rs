@@ -38,8 +38,16 @@ pub trait PeerHandler: Send + Sync + 'static {
     fn settle(
         &self,
         from: Speaker,
-        settled: Vec<proto::Settled>,
+        request: proto::SettleRequest,
     ) -> Answering<'_, Result<(), Refusal>>;
+
+    /// Takes chunks that this node may lack. What is answered is synced. The transport writes the
+    /// answer's header.
+    fn deliver(
+        &self,
+        from: Speaker,
+        request: proto::DeliverRequest,
+    ) -> Answering<'_, Result<proto::DeliverAnswer, Refusal>>;
 
     /// Stores the parts of a frame, and answers each of them, in their order. What is counted as
     /// written is synced.

@@ -18,7 +18,7 @@ use super::handler::PeerHandler;
 use super::writes::{self, Writes};
 use crate::error::Refusal;
 use crate::identity::{Local, Speaker};
-use crate::limits::{PARTS_AHEAD, PROBE_ASSIGNMENT_BYTES, SERVED_FRAMES};
+use crate::limits::{PARTS_AHEAD, PROBE_ASSIGNMENT_BYTES, SERVED_DELIVERIES, SERVED_FRAMES};
 use crate::metrics::ServerMetrics;
 use crate::rpc::peer_server;
 
@@ -35,6 +35,7 @@ struct Inner {
     control: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     queries: Arc<Semaphore>,
+    deliveries: Arc<Semaphore>,
     metrics: ServerMetrics,
     stopping: CancellationToken,
 }
@@ -55,6 +56,7 @@ impl PeerService {
             control: Arc::new(Semaphore::new(options.control_calls)),
             writes: Arc::new(Semaphore::new(options.write_streams)),
             queries: Arc::new(Semaphore::new(options.queries)),
+            deliveries: Arc::new(Semaphore::new(SERVED_DELIVERIES)),
             metrics: metrics.clone(),
             stopping: stopping.clone(),
         }))
@@ -70,9 +72,23 @@ impl PeerService {
     where
         F: Future<Output = Result<T, Refusal>>,
     {
+        self.once(&self.0.control, kind, header, answer).await
+    }
+
+    /// A call with one answer, within the room for its kind.
+    async fn once<T, F>(
+        &self,
+        of_kind: &Arc<Semaphore>,
+        kind: &'static str,
+        header: Option<&proto::Header>,
+        answer: impl FnOnce(Speaker) -> F,
+    ) -> Answered<T>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
         let served = self.0.metrics.begin(kind);
         let answered = async {
-            let _room = room(&self.0.control)?;
+            let _room = room(of_kind)?;
             answer(self.0.local.read(header)?).await
         };
         let answered = answered.await;
@@ -152,11 +168,27 @@ impl peer_server::Peer for PeerService {
         request: Request<proto::SettleRequest>,
     ) -> Answered<proto::SettleAnswer> {
         let time = time_of(request.metadata());
-        let proto::SettleRequest { header, settled } = request.into_inner();
+        let mut request = request.into_inner();
+        let header = request.header.take();
         self.control("settle", header.as_ref(), |asker| async move {
             let header = Some(self.0.local.header(asker.store));
-            in_time(time, self.0.handler.settle(asker, settled)).await?;
+            in_time(time, self.0.handler.settle(asker, request)).await?;
             Ok(proto::SettleAnswer { header })
+        })
+        .await
+    }
+
+    async fn deliver(
+        &self,
+        request: Request<proto::DeliverRequest>,
+    ) -> Answered<proto::DeliverAnswer> {
+        let time = time_of(request.metadata());
+        let mut request = request.into_inner();
+        let header = request.header.take();
+        self.once(&self.0.deliveries, "deliver", header.as_ref(), |asker| async move {
+            let header = Some(self.0.local.header(asker.store));
+            let answer = in_time(time, self.0.handler.deliver(asker, request)).await?;
+            Ok(proto::DeliverAnswer { header, ..answer })
         })
         .await
     }

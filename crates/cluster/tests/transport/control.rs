@@ -82,9 +82,30 @@ async fn settled_notices_reach_the_handler() {
     let (peers, _) = peers_of(&[&node], options());
     let notice =
         proto::Settled { view: Some(NEWER.into()), positions: vec![4, 9], shards: vec![1, 255] };
-    let told = peer_of(&peers, "a").settle(vec![notice.clone()], call()).await;
+    let settled = vec![notice.clone()];
+    let request = proto::SettleRequest { settled, ..proto::SettleRequest::default() };
+    let told = peer_of(&peers, "a").settle(request, call()).await;
     assert_eq!(told, Ok(()));
     assert_eq!(*node.handler.settled.borrow(), [notice]);
+}
+
+#[tokio::test]
+async fn chunks_are_delivered_and_the_answer_says_what_is_held() {
+    let node = Node::start("a", 10);
+    let (peers, _) = peers_of(&[&node], options());
+    let series = Bytes::from_static(&[7; 16]);
+    let chunk = proto::DeliveredChunk {
+        day: 20_000,
+        window_in_day: 3,
+        series: series.clone(),
+        tenant: "anonymous".to_owned(),
+        ..proto::DeliveredChunk::default()
+    };
+    let chunks = vec![chunk];
+    let request = proto::DeliverRequest { chunks, ..proto::DeliverRequest::default() };
+    let answer = peer_of(&peers, "a").deliver(request, call()).await.expect("it answers");
+    let held = proto::HeldChunk { day: 20_000, window_in_day: 3, series, mark: 1 };
+    assert_eq!(answer.held, [held]);
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ impl Scripted {
                 answer.unknown_rows.push(number);
             }
         }
-        proto::PartAnswer { written: Some(written), position: 42, ..answer }
+        proto::PartAnswer { written: Some(written), position: Some(42), ..answer }
     }
 }
 
@@ -166,10 +166,25 @@ impl PeerHandler for Scripted {
     fn settle(
         &self,
         _from: Speaker,
-        settled: Vec<proto::Settled>,
+        request: proto::SettleRequest,
     ) -> Answering<'_, Result<(), Refusal>> {
-        self.settled.send_replace(settled);
+        self.settled.send_replace(request.settled);
         Box::pin(async { Ok(()) })
+    }
+
+    fn deliver(
+        &self,
+        _from: Speaker,
+        request: proto::DeliverRequest,
+    ) -> Answering<'_, Result<proto::DeliverAnswer, Refusal>> {
+        let held = request.chunks.iter().map(|chunk| proto::HeldChunk {
+            day: chunk.day,
+            window_in_day: chunk.window_in_day,
+            series: chunk.series.clone(),
+            mark: 1,
+        });
+        let held = held.collect();
+        Box::pin(async { Ok(proto::DeliverAnswer { held, ..Default::default() }) })
     }
 
     fn write(

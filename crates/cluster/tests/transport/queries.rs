@@ -11,7 +11,7 @@ use crate::harness::{Node, Script, call, call_within, metric, options, peer_of, 
 
 /// A part with one series of so many bytes.
 fn part(bytes: usize) -> proto::SelectPart {
-    let chunk = proto::WindowChunk { window: 3, chunk: Bytes::from(vec![7; bytes]) };
+    let chunk = Bytes::from(vec![7; bytes]);
     let series = proto::SelectedSeries { labels: Bytes::from_static(b"l"), chunks: vec![chunk] };
     proto::SelectPart { series: vec![series], ..proto::SelectPart::default() }
 }

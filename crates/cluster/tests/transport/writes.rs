@@ -28,7 +28,7 @@ async fn rows_of_many_calls_go_in_one_frame_and_each_caller_gets_its_own_answer(
     while let Some(done) = calls.join_next().await {
         let (count, answer) = done.expect("it did not panic");
         assert_eq!(samples(&answer), u64::try_from(count).expect("it is small"));
-        assert_eq!(answer.expect("it is answered").position, 42);
+        assert_eq!(answer.expect("it is answered").position, Some(42));
     }
     assert_eq!(*node.handler.parts_by_frame.lock(), [9]);
     assert_eq!(metric(&registry, r#"rangekeeper_peer_frames_total{peer="a"}"#), Some(1.0));

@@ -64,7 +64,7 @@ impl Harness {
         let mut decoder = Decoder::default();
         let read = |at| {
             let mut samples = Samples::default();
-            selection.read(at, &mut decoder, &mut samples);
+            selection.read(at, &mut decoder, &mut samples).unwrap();
             (selection.labels(at).to_string(), samples)
         };
         (0..selection.len()).map(read).filter(|(_, samples)| !samples.is_empty()).collect()

@@ -35,6 +35,7 @@ pub struct ReadRound {
     /// Places that failed under this map.
     failed: [bool; Quorum::MAX_PLACES],
     phase: Phase,
+    is_answered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,7 @@ impl ReadRound {
             waiting: Vec::new(),
             failed: [false; Quorum::MAX_PLACES],
             phase: Phase::Over,
+            is_answered: false,
         };
         round.plan(view, cost, effects);
         round
@@ -113,6 +115,11 @@ impl ReadRound {
     /// Whether it is complete, was given up, or has to begin again.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// Whether every place that had to answer did.
+    pub fn is_complete(&self) -> bool {
+        self.is_over() && self.is_answered
     }
 
     fn plan(
@@ -173,6 +180,7 @@ impl ReadRound {
             }
             Phase::Last => {
                 self.phase = Phase::Over;
+                self.is_answered = true;
                 effects.push(ReadEffect::Done);
             }
             Phase::Over => {}

@@ -60,6 +60,11 @@ impl<'db> Batch<'db> {
         self.rocks.put_cf(self.db.family(Family::Meta), meta::NEWEST, newest_ms.to_le_bytes());
     }
 
+    /// Notes `value` under `name`.
+    pub(crate) fn note(&mut self, name: &str, value: &[u8]) {
+        self.rocks.put_cf(self.db.family(Family::Meta), meta::note(name), value);
+    }
+
     /// Adds an exemplar; the same exemplar twice is one.
     pub fn exemplar(&mut self, day: Day, id: SeriesId, exemplar: &Exemplar<'_>) {
         if day < self.db.floor() {

@@ -9,17 +9,18 @@
 //! damaged/<number of the file u64>  →  family u8 · from: u32, key · to: u32, key · detail: text
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use rangekeeper_model::Day;
+use rangekeeper_model::{Day, ShardId};
 
 use super::keys::{self, Family};
-use super::{Db, DbError, meta};
+use super::{Db, DbError, meta, unsettled};
 
 /// The file of notes, in the database's folder.
 const NOTES: &str = "DAMAGED";
@@ -35,6 +36,8 @@ pub struct DamagedRange {
     pub day: Option<Day>,
     /// The last day of the range.
     pub last_day: Option<Day>,
+    /// The shards that may have lost something by it; `None` for all of them.
+    pub shards: Option<RangeInclusive<u16>>,
     /// What was found, with the file's name.
     pub detail: String,
 }
@@ -44,11 +47,13 @@ pub(super) struct Damages {
     found: AtomicU64,
     /// Table files that were noted since the open, by number.
     noted: Mutex<BTreeMap<u64, Option<Day>>>,
+    /// Shards of which a reader could not decode a chunk since the open.
+    shards: Mutex<BTreeSet<ShardId>>,
 }
 
 impl Damages {
     pub(super) fn new() -> Self {
-        Self { found: AtomicU64::new(0), noted: Mutex::default() }
+        Self { found: AtomicU64::new(0), noted: Mutex::default(), shards: Mutex::default() }
     }
 
     pub(super) fn count(&self) {
@@ -159,8 +164,25 @@ fn decode_range(value: &[u8]) -> Option<DamagedRange> {
         family: family.name(),
         day: day(from),
         last_day: day(to),
+        shards: shards_of(family, from, to),
         detail: String::from_utf8_lossy(detail).into_owned(),
     })
+}
+
+/// The shards whose data a range of keys holds; `None` for all of them, and a range without any for
+/// what is made again or said again: the index says everything twice, and senders repeat metadata.
+fn shards_of(family: Family, from: &[u8], to: &[u8]) -> Option<RangeInclusive<u16>> {
+    let of_series = |key| keys::id_of(key).map(|id| id.shard().0);
+    match family {
+        Family::Chunks | Family::Series | Family::Exemplars => {
+            let is_one_day = keys::day_of(from) == keys::day_of(to);
+            Some(of_series(from)?..=of_series(to)?).filter(|_| is_one_day)
+        }
+        Family::Unsettled => Some(unsettled::shard_of(from)?.0..=unsettled::shard_of(to)?.0),
+        Family::Numbers | Family::Postings | Family::Metadata => Some(RangeInclusive::new(1, 0)),
+        // Among its records are those of other damage.
+        Family::Meta => None,
+    }
 }
 
 fn take_key(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -177,6 +199,37 @@ impl Db {
     /// Counts damage that a reader of chunk values met: frames that it could not decode.
     pub fn count_damage(&self) {
         self.damages.count();
+    }
+
+    /// Remembers that a chunk of the shard could not be decoded.
+    pub(crate) fn note_damaged_shard(&self, shard: ShardId) {
+        self.damages.shards.lock().insert(shard);
+    }
+
+    /// The shards that are known to have lost data, or to hold some that cannot be read.
+    pub(crate) fn damaged_shards(&self) -> Result<Vec<ShardId>, DbError> {
+        let mut shards = self.damages.shards.lock().clone();
+        let mut lost: Vec<_> = self.damaged_ranges()?.into_iter().map(|of| of.shards).collect();
+        let noted = self.damages.noted.lock().clone();
+        if !noted.is_empty() {
+            let files = self.rocks().live_files();
+            let files = files.map_err(|e| DbError::of_read("list table files", None, e))?;
+            let is_noted = |file: &rocksdb::LiveFile| {
+                let number = number_of_table(file.name.trim_start_matches('/'));
+                number.is_some_and(|number| noted.contains_key(&number))
+            };
+            lost.extend(files.into_iter().filter(is_noted).map(|file| {
+                let family = Family::named(&file.column_family_name)?;
+                shards_of(family, file.start_key.as_deref()?, file.end_key.as_deref()?)
+            }));
+        }
+        for range in lost {
+            let all = 0..=u16::MAX;
+            let of_store = self.shards().iter();
+            shards
+                .extend(of_store.filter(|shard| range.as_ref().unwrap_or(&all).contains(&shard.0)));
+        }
+        Ok(shards.into_iter().collect())
     }
 
     /// The ranges that are known to have lost data, in the order they were found.

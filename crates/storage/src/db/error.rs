@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rangekeeper_model::{Day, ErrorClass, ShardCount};
 use rocksdb::ErrorKind;
+use uuid::Uuid;
 
 /// Why an operation on the open database failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -137,6 +138,23 @@ pub enum OpenError {
         found: u64,
         /// Asked for.
         given: u64,
+    },
+    /// The store belongs to another cluster.
+    #[error("failed to open the store: it belongs to cluster {found}, not {given}")]
+    OtherCluster {
+        /// On disk.
+        found: Uuid,
+        /// Asked for.
+        given: Uuid,
+    },
+    /// The store belongs to a cluster, and is opened as a lone node's.
+    #[error(
+        "failed to open the store: it belongs to cluster {cluster}, and alone it would miss what \
+         the others were sent; open it with --zookeeper and the path of that cluster"
+    )]
+    OfCluster {
+        /// On disk.
+        cluster: Uuid,
     },
     /// The store hashes series in a way that this build does not know.
     #[error(

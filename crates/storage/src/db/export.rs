@@ -9,7 +9,7 @@ use rocksdb::checkpoint::Checkpoint;
 use super::keys::{self, Family};
 use super::read::Iterator;
 use super::register::Registration;
-use super::{Db, DbError};
+use super::{Batch, Db, DbError};
 
 const SCAN: &str = "scan a shard";
 
@@ -61,6 +61,16 @@ impl Db {
     /// Merges entries under `day` and registers their series; durable when it returns. The caller's
     /// entries are of one shard or of neighbouring ones.
     pub fn import(&self, day: Day, entries: &[Entry]) -> Result<(), DbError> {
+        self.import_with(day, &entries.iter().collect::<Vec<_>>(), |batch| self.write(batch))
+    }
+
+    /// The same; `write` writes the batch, with what else belongs into it.
+    pub(crate) fn import_with(
+        &self,
+        day: Day,
+        entries: &[&Entry],
+        write: impl FnOnce(Batch<'_>) -> Result<(), DbError>,
+    ) -> Result<(), DbError> {
         let (Some(first), Some(last)) =
             (entries.iter().map(|e| e.id).min(), entries.iter().map(|e| e.id).max())
         else {
@@ -81,7 +91,7 @@ impl Db {
         for entry in entries {
             batch.merge_chunk(day, entry.id, entry.window, &entry.value);
         }
-        self.write(batch)?;
+        write(batch)?;
         drop(guards);
         self.sync_wal()
     }

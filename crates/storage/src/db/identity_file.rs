@@ -3,9 +3,9 @@
 //! its identity or bring back expired days.
 //!
 //! ```text
-//! ┌────────────────┬────────────┬──────────┬────────────────┬────────────┬───────────┬─────────────┐
-//! │ "RKSTORE1"     │ format u32 │ seed u64 │ hash version u8│ shards u32 │ store u128│ floor u32   │ crc32c u32
-//! └────────────────┴────────────┴──────────┴────────────────┴────────────┴───────────┴─────────────┘
+//! ┌────────────┬────────────┬──────────────────────────────────────┬───────────┬────────────┐
+//! │ "RKSTORE1" │ format u32 │ the record `identity`, as `meta` has │ floor u32 │ crc32c u32 │
+//! └────────────┴────────────┴──────────────────────────────────────┴───────────┴────────────┘
 //! ```
 
 use std::fs;
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_whole_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let file = IdentityFile { format: 1, identity: vec![3; 29], floor: 9 };
+        let file = IdentityFile { format: 1, identity: vec![3; 45], floor: 9 };
         assert_eq!(IdentityFile::read(folder.path()).unwrap(), None);
         file.write(folder.path()).unwrap();
         assert_eq!(IdentityFile::read(folder.path()).unwrap(), Some(file.clone()));

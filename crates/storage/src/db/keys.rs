@@ -25,7 +25,7 @@
 //! metadata    ┌────────┬───────┬────────┐
 //!             │ tenant │ 00 01 │ family │ → entries (see `metadata`); merge unites
 //!             └────────┴───────┴────────┘
-//! unsettled   reserved for what is not yet known to be at all places of a shard
+//! unsettled   keys of what is not known to be at all places of a shard, see `unsettled`
 //! meta        text keys, see `meta`
 //! ```
 //!

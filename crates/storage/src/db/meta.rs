@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! format                 u32           version of the format
-//! identity               seed u64 · hash version u8 · shards u32 · store id u128
+//! identity               seed u64 · hash version u8 · shards u32 · store id u128 · cluster's uuid, or
+//!                        16 zero bytes
 //! boot                   u64           times the store was opened
 //! floor                  u32           first day that is kept
 //! newest                 i64           time of the newest sample, as last noted, in milliseconds
@@ -20,6 +21,7 @@
 use std::path::Path;
 
 use rangekeeper_model::{Day, ShardCount};
+use uuid::Uuid;
 
 use super::error::{DbError, OpenError};
 use super::identity_file::{IdentityFile, failed};
@@ -54,6 +56,8 @@ pub struct Identity {
     pub shards: ShardCount,
     /// How often the store was opened, this time included.
     pub boot: u64,
+    /// The cluster that it belongs to.
+    pub cluster: Option<Uuid>,
 }
 
 pub(super) fn key(prefix: &[u8], suffix: &[u8]) -> Vec<u8> {
@@ -74,6 +78,10 @@ pub(super) fn sealing(day: Day) -> Vec<u8> {
 
 pub(super) fn checkpoint(stripe: u16) -> Vec<u8> {
     key(CHECKPOINT, &stripe.to_be_bytes())
+}
+
+pub(super) fn note(name: &str) -> Vec<u8> {
+    key(NOTE, name.as_bytes())
 }
 
 pub(super) fn u32_of(value: &[u8]) -> Option<u32> {
@@ -115,17 +123,20 @@ pub(super) fn identify(
     let mut identity = match &record {
         Some(value) => decode_identity(value)?,
         None if is_new => {
-            let CreateWith { store_id, seed, shards, .. } = *with;
-            Identity { store_id, seed, shards, boot: 0 }
+            let CreateWith { store_id, seed, shards, cluster, .. } = *with;
+            Identity { store_id, seed, shards, boot: 0, cluster }
         }
         None => return Err(unreadable("identity")),
     };
+    check_cluster(&identity, with.cluster)?;
     if let Some(given) = with.expect_shards.filter(|given| *given != identity.shards) {
         return Err(OpenError::OtherShards { found: identity.shards, given });
     }
     if let Some(given) = with.expect_seed.filter(|given| *given != identity.seed) {
         return Err(OpenError::OtherSeed { found: identity.seed, given });
     }
+    // Only what is the same in all else joins.
+    identity.cluster = with.cluster;
     let floor = read(FLOOR)?.map(|v| u32_of(&v).ok_or(unreadable("floor"))).transpose()?;
     let floor = floor.unwrap_or(0).max(beside.as_ref().map_or(0, |file| file.floor));
     let boots = read(BOOT)?.map(|v| u64_of(&v).ok_or(unreadable("boot"))).transpose()?;
@@ -142,6 +153,17 @@ pub(super) fn identify(
     batch.put(BOOT, identity.boot.to_le_bytes());
     rocks.write_opt(batch, &synced()).map_err(OpenError::RocksDb)?;
     Ok(Opened { identity, floor: Day(floor) })
+}
+
+/// Refuses a store of another cluster, and one of a cluster that is opened as a lone node's.
+fn check_cluster(identity: &Identity, given: Option<Uuid>) -> Result<(), OpenError> {
+    match (identity.cluster, given) {
+        (Some(found), Some(given)) if found != given => {
+            Err(OpenError::OtherCluster { found, given })
+        }
+        (Some(cluster), None) => Err(OpenError::OfCluster { cluster }),
+        _ => Ok(()),
+    }
 }
 
 /// What the file beside the database says.
@@ -163,6 +185,7 @@ fn encode_identity(identity: &Identity) -> Vec<u8> {
     value.push(HASH_VERSION);
     value.extend_from_slice(&identity.shards.count().to_le_bytes());
     value.extend_from_slice(&identity.store_id.to_le_bytes());
+    value.extend_from_slice(identity.cluster.unwrap_or_default().as_bytes());
     value
 }
 
@@ -174,12 +197,14 @@ fn decode_identity(value: &[u8]) -> Result<Identity, OpenError> {
         return Err(OpenError::OtherHash { found: *hash, supported: HASH_VERSION });
     }
     let (shards, rest) = rest.split_first_chunk().ok_or_else(unreadable)?;
-    let store_id = rest.try_into().map_err(|_| unreadable())?;
+    let (store_id, rest) = rest.split_first_chunk().ok_or_else(unreadable)?;
+    let cluster = Uuid::from_bytes(rest.try_into().map_err(|_| unreadable())?);
     Ok(Identity {
-        store_id: u128::from_le_bytes(store_id),
+        store_id: u128::from_le_bytes(*store_id),
         seed: u64::from_le_bytes(*seed),
         shards: ShardCount::new(u32::from_le_bytes(*shards)).map_err(|_| unreadable())?,
         boot: 0,
+        cluster: (!cluster.is_nil()).then_some(cluster),
     })
 }
 
@@ -211,14 +236,21 @@ impl Db {
 
     /// What the store noted under `name`.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, DbError> {
-        self.read_meta(&key(NOTE, name.as_bytes()))
+        self.read_meta(&note(name))
     }
 
     /// Notes `value` under `name`; synced when it returns.
     pub fn put_note(&self, name: &str, value: &[u8]) -> Result<(), DbError> {
         let mut batch = rocksdb::WriteBatch::default();
-        batch.put(key(NOTE, name.as_bytes()), value);
+        batch.put(note(name), value);
         self.write_raw("write a note", batch, &synced())
+    }
+
+    /// Forgets what the store noted under `name`; synced when it returns.
+    pub(crate) fn remove_note(&self, name: &str) -> Result<(), DbError> {
+        let mut batch = rocksdb::WriteBatch::default();
+        batch.delete(note(name));
+        self.write_raw("remove a note", batch, &synced())
     }
 
     pub(super) fn read_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {

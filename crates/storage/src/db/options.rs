@@ -8,6 +8,7 @@ use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
     LruCacheOptions, Options, WriteBufferManager,
 };
+use uuid::Uuid;
 
 use super::keys::Family;
 use super::merge;
@@ -68,6 +69,9 @@ pub struct CreateWith {
     pub expect_seed: Option<u64>,
     /// Refuse a store that has another number of shards.
     pub expect_shards: Option<ShardCount>,
+    /// The cluster that the store belongs to: a store of another one, or of one where none is
+    /// given, is refused. A store that belongs to none joins.
+    pub cluster: Option<Uuid>,
 }
 
 /// Raw bytes of a memtable of `chunks`: a checkpoint of a stripe or two. Small, so that memory

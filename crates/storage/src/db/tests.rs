@@ -53,6 +53,7 @@ impl Fixture {
                 shards: ShardCount::new(4).unwrap(),
                 expect_seed: None,
                 expect_shards: None,
+                cluster: None,
             },
         }
     }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use rangekeeper_model::{Day, Labels, SeriesId, TenantId};
+use rangekeeper_model::{Day, Labels, SeriesId, ShardId, TenantId};
 
 use super::engine::Engine;
 use crate::db::{self, Batch, DbError, MetadataEntry, Registration};
 use crate::head::stripe::{Fill, Taken};
 use crate::log::{Durability, Position, Ticket};
+use crate::unsettled::UnsettledSets;
 
 /// How long before midnight the series that are written now begin to be registered for the next
 /// day, stripe by stripe.
@@ -28,7 +29,7 @@ impl Engine {
         let taken = {
             let mut locked = self.head.stripe(stripe);
             let watermark = self.log().watermark();
-            locked.take(watermark)
+            locked.take(self.claimable(watermark))
         };
         let written = self.write_checkpoint(stripe, &taken);
         if written.is_err() {
@@ -58,6 +59,7 @@ impl Engine {
 
     fn write_checkpoint(&self, stripe: usize, taken: &Taken) -> Result<(), DbError> {
         let (first, last) = self.head.shards_of(stripe);
+        let _writing = self.unsettled.as_ref().map(UnsettledSets::writing);
         let _shared = self.db.shard_guards(first, last);
         let mut batch = self.db.batch();
         let mut new = NewSeries::default();
@@ -85,19 +87,20 @@ impl Engine {
         batch.checkpoint(stripe_number(stripe), taken.watermark.0);
         // In the same batch: replay passes over what is claimed, and would not see the newest.
         batch.newest_ms(self.newest_ms());
-        self.claim(batch)
+        self.claim((first, last), batch)
     }
 
     /// Writes a batch that claims log positions. No power cut may leave the claim without the
     /// records: where the log is not synced anyway, it is now.
-    fn claim(&self, batch: Batch<'_>) -> Result<(), DbError> {
+    /// What is unsettled of the shards goes along, for what the log lets go nothing else has.
+    fn claim(&self, shards: (ShardId, ShardId), batch: Batch<'_>) -> Result<(), DbError> {
         if self.options.durability == Durability::Flush
             && let Err(error) = self.log().sync().and_then(Ticket::wait)
         {
             tracing::warn!(%error, "the log could not be synced before a checkpoint");
             return Err(DbError::Busy { operation: "sync the log before a checkpoint" });
         }
-        self.db.write(batch)
+        self.write_with_account(shards, batch)
     }
 
     /// Registers new series in the database's index and syncs, so that queries find them there and
@@ -159,7 +162,7 @@ impl Engine {
         let mut advanced = Vec::new();
         for stripe in 0..self.head.stripe_count() {
             let locked = self.head.stripe(stripe);
-            let watermark = self.log().watermark().0;
+            let watermark = self.claimable(self.log().watermark()).0;
             if locked.is_in_database() {
                 let stored = self.checkpoints[stripe].load(Ordering::Acquire);
                 if stored < watermark {
@@ -171,7 +174,8 @@ impl Engine {
         if advanced.is_empty() {
             return Ok(());
         }
-        self.claim(batch)?;
+        let _writing = self.unsettled.as_ref().map(UnsettledSets::writing);
+        self.claim(self.all_shards(), batch)?;
         for (stripe, watermark) in advanced {
             self.checkpoints[stripe].store(watermark, Ordering::Release);
         }

@@ -14,10 +14,11 @@ use super::columns::Columns;
 use super::options::{Clock, StoreOptions};
 use super::retention::RetentionState;
 use super::write::HashCollision;
-use crate::db::Db;
+use crate::db::{Db, Identity};
 use crate::head::series::Series;
 use crate::head::{FamilyKey, FamilyMetadata, Head};
 use crate::log::{Log, Position, RecordEncoder};
+use crate::unsettled::UnsettledSets;
 
 /// How many requests' memory is kept for the next ones. More requests than that at once allocate.
 const SPARE_BUFFERS: usize = 16;
@@ -46,6 +47,10 @@ pub(crate) struct Engine {
     pub(super) counters: Counters,
     pub(super) stopping: AtomicBool,
     pub(super) retention: RetentionState,
+    /// `None` at a lone node.
+    pub(crate) unsettled: Option<UnsettledSets>,
+    /// Up to this position of the log the database says that no record is unsettled.
+    pub(super) low_water: AtomicU64,
     /// Keeps the folder for this process.
     lock: Option<File>,
     /// Held by whoever checkpoints, seals all or takes a snapshot.
@@ -81,6 +86,10 @@ impl Engine {
         let head = Head::new(db.identity().seed, db.identity().shards);
         let checkpoints = checkpoints.into_iter().map(|at| AtomicU64::new(at.0)).collect();
         let newest_ms = AtomicI64::new(newest_ms);
+        let unsettled = options.replicated.map(|quorum| {
+            let Identity { shards, boot, .. } = *db.identity();
+            UnsettledSets::new(quorum, shards, options.unsettled_chunks, boot)
+        });
         Self {
             options,
             clock,
@@ -96,6 +105,8 @@ impl Engine {
             stopping: AtomicBool::new(false),
             maintenance: Mutex::default(),
             retention: RetentionState::default(),
+            unsettled,
+            low_water: AtomicU64::new(0),
             lock: None,
         }
     }

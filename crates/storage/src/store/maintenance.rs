@@ -26,6 +26,8 @@ const ROUND_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at which days are beyond retention, and which windows can be sealed.
 const RETENTION_EVERY: Duration = Duration::from_mins(10);
 const SEAL_EVERY: Duration = Duration::from_mins(1);
+/// Between two looks at what is unsettled.
+const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
 /// After memory ran short, stripes are flushed no more often than this: flushing small batches
 /// costs most.
 const PRESSURE_EVERY: Duration = Duration::from_secs(5);
@@ -183,6 +185,9 @@ impl Shared {
         if round || !stripes.is_empty() {
             engine.finish_round()?;
         }
+        if due.account.is_over(now, ACCOUNT_EVERY) {
+            engine.keep_account()?;
+        }
         if due.retention.is_over(now, RETENTION_EVERY) {
             engine.apply_retention()?;
         }
@@ -229,9 +234,12 @@ impl Shared {
 /// Writes everything to the database and closes the log.
 fn close(engine: &Engine) -> Result<(), StoreError> {
     let _alone = engine.maintenance.lock();
+    engine.close_account()?;
     engine.checkpoint_all()?;
     engine.log().close()?;
+    // What was taken in meanwhile is unsettled, too, and the log has it.
     engine.finish_round()?;
+    engine.end_run()?;
     Ok(())
 }
 
@@ -249,6 +257,7 @@ fn wait_for_last(engine: Arc<Engine>) {
 struct Due {
     register: Last,
     round: Last,
+    account: Last,
     retention: Last,
     pressure: Last,
 }

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::options::{Clock, StoreOptions};
 use super::recovery::{ReplayProgress, replay};
 use super::{StoreError, retention};
-use crate::db::{CreateWith, Db, DbError, DbOptions, OnDamage};
+use crate::db::{CreateWith, Db, DbError, DbOptions, OnDamage, OpenError};
 use crate::head::Head;
 use crate::log::{Checkpoints, Log, LogOptions, Position};
 
@@ -41,7 +41,7 @@ impl Engine {
         clock: &Clock,
         progress: &ReplayProgress,
     ) -> Result<Self, StoreError> {
-        let db = open_database(options, clock)?;
+        let (db, is_whole) = open_database(options, clock)?;
         let stripes = Head::new(db.identity().seed, db.identity().shards).stripe_count();
         let mut checkpoints = Vec::with_capacity(stripes);
         for stripe in 0..stripes {
@@ -55,6 +55,8 @@ impl Engine {
         }
         let engine = Self::new(options.clone(), clock.clone(), db, (log, checkpoints), newest_ms);
         retention::load(&engine)?;
+        engine.load_account(recovery.last)?;
+        engine.begin_run()?;
         let replayed = replay(&engine, &recovery.files, progress)?;
         tracing::info!(
             samples = replayed.samples,
@@ -71,10 +73,14 @@ impl Engine {
         }
         let losses: Vec<_> = recovery.losses.iter().chain(&replayed.losses).collect();
         let is_lossy = !losses.is_empty() || replayed.nameless > 0;
+        if !is_whole {
+            engine.suspect()?;
+        }
         if is_lossy {
             tracing::error!(?losses, nameless = replayed.nameless, "opened with a loss");
             let nameless = usize::from(replayed.nameless > 0);
             (0..losses.len() + nameless).for_each(|_| engine.db.count_damage());
+            engine.suspect()?;
         }
         if is_lossy || engine.db.checkpoints_are_doubtful()? {
             // Damaged files go, and checkpoints are right again, only when everything that the log
@@ -103,22 +109,29 @@ fn lock_folder(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn open_database(options: &StoreOptions, clock: &Clock) -> Result<Db, StoreError> {
+/// Opens the database; says whether that went without a loss that had to be accepted.
+fn open_database(options: &StoreOptions, clock: &Clock) -> Result<(Db, bool), StoreError> {
     let of_database = clock.clone();
     let mut db = DbOptions::new(Arc::new(move || of_database.now_ms()));
     db.memory_bytes = options.cache_bytes;
     db.background_jobs = i32::from(options.database_threads);
-    if options.accept_loss {
-        db.on_damage = OnDamage::AcceptLoss;
-    }
+    let cluster = options.cluster;
     let create = CreateWith {
         store_id: uuid::Uuid::new_v4().as_u128(),
-        seed: uuid::Uuid::new_v4().as_u64_pair().0,
-        shards: options.shards,
-        expect_seed: None,
-        expect_shards: None,
+        seed: cluster.map_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0, |of| of.seed),
+        shards: cluster.map_or(options.shards, |of| of.shards),
+        expect_seed: cluster.map(|of| of.seed),
+        expect_shards: cluster.map(|of| of.shards),
+        cluster: cluster.map(|of| of.cluster),
     };
-    Ok(Db::open(&options.dir.join("db"), db, &create)?)
+    let folder = options.dir.join("db");
+    match Db::open(&folder, db.clone(), &create) {
+        Err(OpenError::Damaged { .. } | OpenError::RocksDb(_)) if options.accept_loss => {
+            db.on_damage = OnDamage::AcceptLoss;
+            Ok((Db::open(&folder, db, &create)?, false))
+        }
+        opened => Ok((opened?, true)),
+    }
 }
 
 /// Opens the log beside the database `db`.

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rangekeeper_model::ShardCount;
+use rangekeeper_placement::Quorum;
+use uuid::Uuid;
 
 use crate::log::Durability;
 use crate::seal::SealPolicy;
@@ -37,6 +40,27 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({})", self.now_ms())
     }
+}
+
+/// The cluster that a store belongs to, and what it has in common with all others of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterIdentity {
+    /// Names the cluster.
+    pub cluster: Uuid,
+    /// Seed of the series hash.
+    pub seed: u64,
+    /// Number of shards.
+    pub shards: ShardCount,
+}
+
+/// Who says which days go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetentionBy {
+    /// The store, by its clock and its newest sample.
+    #[default]
+    Clock,
+    /// The cluster: days go by [`Store::raise_floor`](crate::Store::raise_floor) alone.
+    Cluster,
 }
 
 /// What a store is opened with. [`StoreOptions::new`] gives the defaults.
@@ -76,6 +100,21 @@ pub struct StoreOptions {
     pub seal_policy: SealPolicy,
     /// Threads of the database that flush and compact.
     pub database_threads: u16,
+    /// With how many places it shares its shards: then what is stored is unsettled until it is
+    /// known to be at all of them, and damage fails a read. A lone node keeps no account.
+    pub replicated: Option<Quorum>,
+    /// After how long an unsettled write is delivered by its holders, not waited for.
+    pub unsettled_age: Duration,
+    /// Chunks of a shard that are accounted for one by one, some 200 bytes each; where there are
+    /// more, days take their place.
+    pub unsettled_chunks: usize,
+    /// Who says which days go.
+    pub retention_by: RetentionBy,
+    /// The cluster that the store belongs to.
+    pub cluster: Option<ClusterIdentity>,
+    /// Names the present boot of the machine, where that is known: with [`Durability::Flush`]
+    /// another one means that the machine may have lost what was acknowledged.
+    pub machine_boot: Option<String>,
 }
 
 impl StoreOptions {
@@ -100,6 +139,12 @@ impl StoreOptions {
             seal: true,
             seal_policy: SealPolicy::default(),
             database_threads: 2,
+            replicated: None,
+            unsettled_age: Duration::from_secs(10),
+            unsettled_chunks: 4096,
+            retention_by: RetentionBy::Clock,
+            cluster: None,
+            machine_boot: None,
         }
     }
 }

@@ -7,15 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{
-    Day, Labels, Matcher, Samples, SeriesId, TimeRange, WINDOWS_A_DAY, Window, WindowInDay,
+    Day, Labels, Matcher, SeriesId, ShardId, TimeRange, WINDOWS_A_DAY, Window, WindowInDay,
 };
 use rayon::prelude::*;
 
 use super::StoreError;
 use super::engine::Engine;
-use crate::db::{DbError, Stop, Windows, never};
+use super::selection::{Gathered, Selection};
+use crate::db::{DbError, Stop, WHOLE_DAY, Windows, never};
 use crate::head::series::Series;
 use crate::head::stripe::Stripe;
 use crate::head::{Tenant, TenantIndex};
@@ -24,31 +24,6 @@ use crate::head::{Tenant, TenantIndex};
 /// iterators of its own, which cost as much as the reading of some dozens of series.
 const SERIES_A_PART: usize = 256;
 const PARTS: usize = 16;
-
-/// The series that a selector found, with their chunks still encoded. Sorted by labels.
-#[derive(Debug)]
-pub struct Selection {
-    engine: Arc<Engine>,
-    range: TimeRange,
-    series: Vec<Selected>,
-    parts: Vec<Part>,
-    arenas: Vec<Vec<u8>>,
-}
-
-#[derive(Debug)]
-struct Selected {
-    labels: Labels,
-    first_part: u32,
-    end_part: u32,
-}
-
-/// A chunk value in an arena.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    arena: u32,
-    at: u32,
-    len: u32,
-}
 
 /// When a reader has enough.
 #[derive(Clone, Copy)]
@@ -60,41 +35,16 @@ pub struct ReadLimits<'a> {
 }
 
 /// A series that matches, on one day.
-type Candidate = (SeriesId, Day);
-
-impl Selection {
-    /// Number of series.
-    pub fn len(&self) -> usize {
-        self.series.len()
-    }
-
-    /// Whether nothing matched.
-    pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
-    }
-
-    /// Labels of series `index`.
-    pub fn labels(&self, index: usize) -> &Labels {
-        &self.series[index].labels
-    }
-
-    /// Replaces the content of `samples` by those of series `index` that lie in the selection's
-    /// range.
-    ///
-    /// Damaged frames are counted and left out; what is left is right.
-    pub fn read(&self, index: usize, decoder: &mut Decoder, samples: &mut Samples) {
-        samples.clear();
-        let series = &self.series[index];
-        for part in &self.parts[series.first_part as usize..series.end_part as usize] {
-            let arena = &self.arenas[part.arena as usize];
-            let value = &arena[part.at as usize..(part.at + part.len) as usize];
-            for damage in decoder.decode(value, self.range, samples) {
-                self.engine.db.count_damage();
-                tracing::error!(%damage, labels = %series.labels, "a chunk is damaged");
-            }
-        }
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    pub(super) id: SeriesId,
+    pub(super) day: Day,
+    /// The windows of the day that are wanted, as bits.
+    pub(super) windows: u16,
 }
+
+/// All windows of a day, as bits.
+pub(super) const ALL_WINDOWS: u16 = (1 << WINDOWS_A_DAY) - 1;
 
 impl ReadLimits<'static> {
     /// Everything is wanted.
@@ -102,7 +52,7 @@ impl ReadLimits<'static> {
 }
 
 impl ReadLimits<'_> {
-    fn check(&self, matched: u64) -> Result<(), StoreError> {
+    pub(super) fn check(&self, matched: u64) -> Result<(), StoreError> {
         let limit = self.series;
         if matched > limit {
             return Err(StoreError::TooManySeries { matched, limit });
@@ -120,25 +70,29 @@ impl Engine {
         range: TimeRange,
         limits: ReadLimits<'_>,
     ) -> Result<Selection, StoreError> {
+        let candidates = self.candidates(tenant, matchers, range, limits, &|_| true)?;
+        self.read_candidates(&candidates, range, limits)
+    }
+
+    /// The chunks in `range` of `candidates`, which are sorted.
+    pub(super) fn read_candidates(
+        self: &Arc<Self>,
+        candidates: &[Candidate],
+        range: TimeRange,
+        limits: ReadLimits<'_>,
+    ) -> Result<Selection, StoreError> {
         let stop = limits.stop;
-        let candidates = self.candidates(tenant, matchers, range, limits)?;
-        let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.0 == b.0).collect();
+        let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.id == b.id).collect();
         limits.check(series.len() as u64)?;
         let windows = (Window::of(range.from_ms), Window::of(range.to_ms));
         let share = series.len().div_ceil(PARTS).max(SERIES_A_PART);
         let gathered: Vec<Result<Gathered, DbError>> =
             series.par_chunks(share).map(|series| self.gather(series, windows, stop)).collect();
-        let mut selection = Selection {
-            engine: Arc::clone(self),
-            range,
-            series: Vec::with_capacity(series.len()),
-            parts: Vec::new(),
-            arenas: Vec::new(),
-        };
+        let mut selection = Selection::new(Arc::clone(self), range);
         for gathered in gathered {
             selection.add(gathered?);
         }
-        selection.series.par_sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        selection.sort();
         Ok(selection)
     }
 
@@ -151,8 +105,8 @@ impl Engine {
         stop: Stop<'_>,
     ) -> Result<Vec<Labels>, StoreError> {
         let limits = ReadLimits { series: u64::MAX, stop };
-        let candidates = self.candidates(tenant, matchers, range, limits)?;
-        let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.0 == b.0).collect();
+        let candidates = self.candidates(tenant, matchers, range, limits, &|_| true)?;
+        let series: Vec<&[Candidate]> = candidates.chunk_by(|a, b| a.id == b.id).collect();
         let mut labels = self.head_labels(&series);
         self.database_labels(&series, &mut labels, stop)?;
         Ok(labels.into_iter().flatten().collect())
@@ -190,22 +144,26 @@ impl Engine {
         found
     }
 
-    /// Series and days that match, sorted. New series are looked for before the index: one that is
-    /// registered meanwhile is found in the index, or twice.
-    fn candidates(
+    /// Series and days that match, of the shards that are `wanted`, sorted. New series are looked
+    /// for before the index: one that is registered meanwhile is found in the index, or twice.
+    pub(super) fn candidates(
         &self,
         tenant: &Tenant,
         matchers: &[Matcher],
         range: TimeRange,
         limits: ReadLimits<'_>,
+        wanted: &dyn Fn(ShardId) -> bool,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let new = self.unregistered_labels(tenant.index, matchers, range);
+        let whole = |id: SeriesId, day| Candidate { id, day, windows: ALL_WINDOWS };
+        let new = self.unregistered_labels(tenant.index, matchers, range).into_iter();
         let mut candidates: Vec<Candidate> =
-            new.into_iter().map(|(id, day, _)| (id, day)).collect();
+            new.filter(|(id, ..)| wanted(id.shard())).map(|(id, day, _)| whole(id, day)).collect();
         for day in self.days(range) {
             let numbers = self.db.find(&tenant.id, day, matchers, limits.stop)?;
-            limits.check(numbers.len())?;
-            candidates.extend(self.db.ids(day, &numbers)?.into_iter().map(|id| (id, day)));
+            let before = candidates.len();
+            let ids = self.db.ids(day, &numbers)?.into_iter();
+            candidates.extend(ids.filter(|id| wanted(id.shard())).map(|id| whole(id, day)));
+            limits.check((candidates.len() - before) as u64)?;
         }
         candidates.sort_unstable();
         candidates.dedup();
@@ -219,22 +177,31 @@ impl Engine {
         windows: (Window, Window),
         stop: Stop<'_>,
     ) -> Result<Gathered, DbError> {
-        let mut gathered = Gathered { labels: vec![None; series.len()], ..Gathered::default() };
+        let mut gathered = Gathered::of(series.iter().map(|days| days[0].id.shard()).collect());
         self.gather_head(series, windows, &mut gathered);
         self.database_labels(series, &mut gathered.labels, stop)?;
-        let mut by_day: BTreeMap<Day, (Vec<SeriesId>, Vec<u32>)> = BTreeMap::new();
+        let mut by_day: BTreeMap<Day, (Vec<SeriesId>, Vec<(u32, u16)>)> = BTreeMap::new();
         for (at, days) in (0u32..).zip(series) {
-            for (id, day) in *days {
+            for Candidate { id, day, windows } in *days {
                 let (ids, places) = by_day.entry(*day).or_default();
                 ids.push(*id);
-                places.push(at);
+                places.push((at, *windows));
             }
         }
         for (day, (ids, places)) in by_day {
-            self.db.read_chunks(day, &ids, windows_of(day, windows), stop, |at, _, value| {
-                gathered.push(places[at], value);
-                true
-            })?;
+            self.db.read_chunks(
+                day,
+                &ids,
+                windows_of(day, windows),
+                stop,
+                |at, window, value| {
+                    let (series, wanted) = places[at];
+                    if window == WHOLE_DAY || wanted & (1 << window.0) != 0 {
+                        gathered.push(series, value);
+                    }
+                    true
+                },
+            )?;
         }
         Ok(gathered)
     }
@@ -247,24 +214,33 @@ impl Engine {
     ) {
         self.in_head(series, |at, stripe, slot, found| {
             gathered.labels[at as usize] = Some(found.labels.clone());
-            stripe.append_chunks((slot, found), windows, |_, value| gathered.push(at, value));
+            let days = series[at as usize];
+            stripe.append_chunks((slot, found), windows, |window, value| {
+                if is_wanted(days, window) {
+                    gathered.push(at, value);
+                }
+            });
         });
     }
 
-    fn head_labels(&self, series: &[&[Candidate]]) -> Vec<Option<Labels>> {
+    pub(super) fn head_labels(&self, series: &[&[Candidate]]) -> Vec<Option<Labels>> {
         let mut labels = vec![None; series.len()];
         self.in_head(series, |at, _, _, found| labels[at as usize] = Some(found.labels.clone()));
         labels
     }
 
     /// Calls `each` for those of the series that are in the head, one stripe's lock at a time.
-    fn in_head(&self, series: &[&[Candidate]], mut each: impl FnMut(u32, &Stripe, u32, &Series)) {
-        let stripe_of = |days: &[Candidate]| self.head.stripe_of(days[0].0.shard());
+    pub(super) fn in_head(
+        &self,
+        series: &[&[Candidate]],
+        mut each: impl FnMut(u32, &Stripe, u32, &Series),
+    ) {
+        let stripe_of = |days: &[Candidate]| self.head.stripe_of(days[0].id.shard());
         let mut at = 0u32;
         for group in series.chunk_by(|a, b| stripe_of(a) == stripe_of(b)) {
             let stripe = self.head.stripe(stripe_of(group[0]));
             for days in group {
-                if let Some((slot, found)) = stripe.series_of(days[0].0) {
+                if let Some((slot, found)) = stripe.series_of(days[0].id) {
                     each(at, &stripe, slot, found);
                 }
                 at += 1;
@@ -283,7 +259,7 @@ impl Engine {
             .iter()
             .enumerate()
             .filter(|(at, _)| labels[*at].is_none())
-            .map(|(at, days)| (days[0].1, days[0].0, at))
+            .map(|(at, days)| (days[0].day, days[0].id, at))
             .collect();
         missing.sort_unstable();
         for of_day in missing.chunk_by(|a, b| a.0 == b.0) {
@@ -297,51 +273,17 @@ impl Engine {
     }
 }
 
+/// Whether a series' chunk in the head is wanted. Where all of the series is, so is what came under
+/// days that it did not have when it was found.
+fn is_wanted(days: &[Candidate], window: Window) -> bool {
+    let is_whole = |candidate: &Candidate| candidate.windows == ALL_WINDOWS;
+    let bit = 1 << window.in_day().0;
+    days.iter().all(is_whole) || days.iter().any(|c| c.day == window.day() && c.windows & bit != 0)
+}
+
 /// The part of a range of windows that lies in `day`.
 fn windows_of(day: Day, (first, last): (Window, Window)) -> Windows {
     let first_of_day = Window::new(day, WindowInDay(0));
     let last_of_day = Window::new(day, WindowInDay(WINDOWS_A_DAY - 1));
     Windows { first: first.max(first_of_day).in_day(), last: last.min(last_of_day).in_day() }
-}
-
-/// What was gathered of one part of the series.
-#[derive(Default)]
-struct Gathered {
-    labels: Vec<Option<Labels>>,
-    /// Chunk values, each with the number of its series.
-    parts: Vec<(u32, u32, u32)>,
-    arena: Vec<u8>,
-}
-
-impl Gathered {
-    fn push(&mut self, series: u32, value: &[u8]) {
-        let at = u32::try_from(self.arena.len()).expect("a query's chunks are bounded below 4 GiB");
-        let len = u32::try_from(value.len()).expect("a chunk is bounded below 4 GiB");
-        self.arena.extend_from_slice(value);
-        self.parts.push((series, at, len));
-    }
-}
-
-impl Selection {
-    fn add(&mut self, mut gathered: Gathered) {
-        let arena = u32::try_from(self.arenas.len()).expect("as many as parts");
-        gathered.parts.sort_by_key(|(series, ..)| *series);
-        let mut parts = gathered.parts.into_iter().peekable();
-        for (series, labels) in (0u32..).zip(gathered.labels) {
-            let first_part = self.part_count();
-            while let Some((_, at, len)) = parts.next_if(|(of, ..)| *of == series) {
-                self.parts.push(Part { arena, at, len });
-            }
-            let end_part = self.part_count();
-            // A series without labels was dropped by retention between the index and here.
-            if let Some(labels) = labels {
-                self.series.push(Selected { labels, first_part, end_part });
-            }
-        }
-        self.arenas.push(gathered.arena);
-    }
-
-    fn part_count(&self) -> u32 {
-        u32::try_from(self.parts.len()).expect("bounded below 2^32 chunks")
-    }
 }

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rangekeeper_model::{Day, Labels, MetricType, ShardId, TenantId};
+use rangekeeper_model::{Day, Labels, MetricType, SeriesId, ShardId, TenantId, Window};
+use rangekeeper_placement::UnsettledKey;
 
 use super::StoreError;
 use super::engine::Engine;
@@ -124,6 +125,7 @@ impl Replayer<'_> {
         let now_s = self.engine.now_s();
         for run in record.floats()? {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
+            let mut touched = Vec::new();
             for sample in run.elements {
                 let sample = sample?;
                 let Some(slot) = references.get(&sample.reference) else {
@@ -131,12 +133,16 @@ impl Replayer<'_> {
                     continue;
                 };
                 stripe.append(*slot, (sample.timestamp_ms, sample.start_ms, sample.value), now_s);
+                touched.push((stripe.series(*slot).id, Window::of(sample.timestamp_ms)));
                 self.engine.saw(sample.timestamp_ms);
                 replayed.samples += 1;
             }
+            drop(stripe);
+            self.keep_unsettled(record, touched);
         }
         for run in record.histograms()? {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
+            let mut touched = Vec::new();
             for element in run.elements {
                 let (reference, sample) = element?;
                 let Some(slot) = references.get(&reference) else {
@@ -144,9 +150,12 @@ impl Replayer<'_> {
                     continue;
                 };
                 self.engine.saw(sample.timestamp_ms);
+                touched.push((stripe.series(*slot).id, Window::of(sample.timestamp_ms)));
                 stripe.append_histogram(*slot, sample, now_s);
                 replayed.samples += 1;
             }
+            drop(stripe);
+            self.keep_unsettled(record, touched);
         }
         Ok(())
     }
@@ -181,6 +190,20 @@ impl Replayer<'_> {
             stripe.push_metadata(family, metadata, now_s);
         }
         Ok(())
+    }
+
+    /// What a record holds that is not noted to be settled is unsettled again: by series and window,
+    /// as nobody remembers the record by its position.
+    fn keep_unsettled(&self, record: &RecordView<'_>, mut touched: Vec<(SeriesId, Window)>) {
+        let Some(unsettled) = &self.engine.unsettled else { return };
+        if record.position().0 <= self.engine.low_water.load(Ordering::Acquire) {
+            return;
+        }
+        let now_ms = self.engine.clock.now_ms();
+        touched.dedup();
+        for (id, window) in touched {
+            unsettled.add(id.shard(), UnsettledKey::Chunk(window, id), now_ms);
+        }
     }
 
     /// The stripe of `shard`, if it is this thread's and its checkpoint does not hold the record.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use rangekeeper_model::{DAY_MS, Day, TimeRange};
 
 use super::engine::Engine;
-use super::options::Clock;
+use super::options::{Clock, RetentionBy};
 use crate::db::DbError;
 
 /// Name of the note that keeps the time by which retention went last.
@@ -57,9 +57,14 @@ impl Engine {
         Horizon { oldest_ms, now_ms: clock_ms }
     }
 
-    /// The part of `range` that is kept.
+    /// The part of `range` that is kept. In a cluster by what all its nodes have in common: their
+    /// clocks and newest samples differ.
     pub(super) fn clip(&self, range: TimeRange) -> TimeRange {
-        TimeRange { from_ms: range.from_ms.max(self.horizon().oldest_ms), to_ms: range.to_ms }
+        let oldest_ms = match self.options.retention_by {
+            RetentionBy::Clock => self.horizon().oldest_ms,
+            RetentionBy::Cluster => self.db.floor().start_ms(),
+        };
+        TimeRange { from_ms: range.from_ms.max(oldest_ms), to_ms: range.to_ms }
     }
 
     /// Whether deleting waits for a confirmation.
@@ -103,7 +108,33 @@ impl Engine {
             self.db.put_note(NOW, &now_ms.to_le_bytes())?;
             self.retention.now_ms.store(now_ms, Ordering::Relaxed);
         }
-        let floor = Day::of(now_ms.saturating_sub(self.options.retention_ms));
+        match self.options.retention_by {
+            RetentionBy::Clock => self.raise_floor(self.floor_at(now_ms)),
+            RetentionBy::Cluster => Ok(()),
+        }
+    }
+
+    /// The first day that is kept when it is `now_ms`.
+    fn floor_at(&self, now_ms: i64) -> Day {
+        Day::of(now_ms.saturating_sub(self.options.retention_ms))
+    }
+
+    /// The first day that would be kept by the clock and the newest sample.
+    pub(super) fn due_floor(&self) -> Day {
+        let last_ms = self.retention.now_ms.load(Ordering::Relaxed);
+        let now_ms = self.sample_now_ms();
+        let jumped = last_ms > 0 && now_ms > last_ms.saturating_add(DAY_MS);
+        let now_ms = match self.newest_ms() {
+            0 => 0,
+            _ if jumped || self.retention_is_held() => last_ms,
+            _ => now_ms,
+        };
+        self.floor_at(now_ms).max(self.db.floor())
+    }
+
+    /// Drops what lies before `floor`. The caller holds the maintenance lock, or nobody else has
+    /// the store yet.
+    pub(super) fn raise_floor(&self, floor: Day) -> Result<(), DbError> {
         if floor > self.db.floor() {
             // The log names series by key alone whose labels a day keeps that goes now: they are
             // needed under a later one.

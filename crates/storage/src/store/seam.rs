@@ -9,11 +9,13 @@
 use std::sync::Arc;
 
 use rangekeeper_model::{Day, SeriesId, ShardId, TimeRange, Window, WindowInDay};
+use rangekeeper_placement::{Mark, UnsettledKey};
 
 use super::engine::Engine;
 use super::{Store, StoreError};
 use crate::db::{Entry, Stop};
 use crate::log::{Import, Position, RecordEncoder, SubmitError, Tail};
+use crate::unsettled::Touched;
 
 /// The chunks of one shard on one day.
 #[derive(Debug)]
@@ -63,11 +65,19 @@ impl Store {
         Ok(self.engine()?.log().tail(shard, from)?)
     }
 
-    /// Unites chunks of other copies with what is here. Durable when it returns. Blocks.
-    pub fn ingest(&self, day: Day, entries: &[Entry]) -> Result<(), StoreError> {
-        let engine = self.engine()?;
-        engine.db.import(day, entries)?;
-        engine.log_imports(day, entries)
+    /// Unites chunks of other copies, of one shard or of neighbouring ones, with what is here.
+    /// Durable when it returns. Blocks.
+    ///
+    /// In a replicated store an entry that brings nothing new changes nothing. What is new is
+    /// unsettled; returned are the keys that hold nothing else, by which whoever delivered it can
+    /// [settle](Store::settle_chunk) it. Where something else was unsettled already, this store
+    /// delivers both.
+    pub fn ingest(
+        &self,
+        day: Day,
+        entries: &[Entry],
+    ) -> Result<Vec<(UnsettledKey, Mark)>, StoreError> {
+        self.engine()?.ingest(day, entries)
     }
 
     /// A digest of the samples of `shard` on `day`, the same for the same samples whatever chunks
@@ -103,8 +113,49 @@ impl Engine {
         entries
     }
 
+    /// See [`Store::ingest`].
+    fn ingest(
+        self: &Arc<Self>,
+        day: Day,
+        entries: &[Entry],
+    ) -> Result<Vec<(UnsettledKey, Mark)>, StoreError> {
+        let Some(unsettled) = &self.unsettled else {
+            self.db.import(day, entries)?;
+            self.log_imports(day, entries.iter())?;
+            return Ok(Vec::new());
+        };
+        let news = self.news_of(day, entries)?;
+        let (Some(first), Some(last)) =
+            (news.keys.first().map(|key| key.id), news.keys.last().map(|key| key.id))
+        else {
+            return Ok(Vec::new());
+        };
+        let now_ms = self.clock.now_ms();
+        let mut added = Vec::with_capacity(news.keys.len());
+        let writing = unsettled.writing();
+        for Touched { id, window } in &news.keys {
+            let key = UnsettledKey::Chunk(*window, *id);
+            added.push((id.shard(), unsettled.add(id.shard(), key, now_ms)));
+        }
+        self.db.import_with(day, &news.entries, |batch| {
+            self.write_with_account((first.shard(), last.shard()), batch)
+        })?;
+        drop(writing);
+        self.log_imports(day, news.entries.iter().copied())?;
+        // What has become part of a day meanwhile is alone no more.
+        added.retain(|(shard, added)| {
+            let mark = unsettled.with(*shard, |entries| entries.mark(added.key));
+            added.is_alone && mark == Some(added.mark)
+        });
+        Ok(added.into_iter().map(|(_, added)| (added.key, added.mark)).collect())
+    }
+
     /// Gives what went straight into the database a position, so that a shard's tail shows it.
-    fn log_imports(self: &Arc<Self>, day: Day, entries: &[Entry]) -> Result<(), StoreError> {
+    fn log_imports<'e>(
+        self: &Arc<Self>,
+        day: Day,
+        entries: impl Iterator<Item = &'e Entry>,
+    ) -> Result<(), StoreError> {
         let mut encoder = RecordEncoder::new();
         let mut previous: Option<(SeriesId, WindowInDay)> = None;
         for entry in entries {

@@ -9,13 +9,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rangekeeper_model::{HistogramSample, Labels, SeriesHash, ShardId};
+use rangekeeper_model::{HistogramSample, Labels, SeriesHash, SeriesId, ShardId, Window};
 
 use super::WriteError;
 use super::columns::{Columns, Known, NO_SLOT, Row, index};
 use super::engine::Engine;
 use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
-use crate::log::{self, FileSeq, Flight, FloatSample, RecordEncoder, SeriesRef, SubmitError};
+use crate::log::{
+    self, FileSeq, Flight, FloatSample, Position, RecordEncoder, SeriesRef, SubmitError,
+};
+use crate::unsettled::{Record, Touched};
 
 /// How often a record is encoded anew because the log began another file meanwhile. Files change
 /// once in seconds; a second change within one encoding is already a sign that the log is stuck.
@@ -34,6 +37,11 @@ pub struct Write {
 pub struct RowIndex(u32);
 
 impl RowIndex {
+    /// The row with this number.
+    pub fn of(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The number: rows are numbered as they were begun.
     pub fn number(self) -> usize {
         self.0 as usize
@@ -49,6 +57,8 @@ pub struct Committed {
     pub histograms: u64,
     /// Exemplars.
     pub exemplars: u64,
+    /// Position of the record in the log; `None` where there was nothing to store.
+    pub position: Option<Position>,
 }
 
 /// Label bytes whose hash another label set has already.
@@ -65,6 +75,11 @@ impl Write {
     pub(super) fn new(engine: Arc<Engine>, tenant: Arc<Tenant>) -> Self {
         let columns = engine.spare_columns();
         Self { engine, tenant, columns }
+    }
+
+    /// The shard that keeps the series with this hash.
+    pub fn shard_of(&self, hash: SeriesHash) -> ShardId {
+        self.engine.head.shards().of(hash)
     }
 
     /// Begins a series, named by the hash of its label bytes.
@@ -109,7 +124,7 @@ impl Write {
 
     /// Adds an exemplar to a series.
     pub fn exemplar(&mut self, row: RowIndex, timestamp_ms: i64, value: f64, labels: Labels) {
-        let id = rangekeeper_model::SeriesId([0; 16]);
+        let id = SeriesId([0; 16]);
         self.columns.exemplars.push((row.0, Exemplar { id, timestamp_ms, value, labels }));
     }
 
@@ -118,6 +133,11 @@ impl Write {
         if self.engine.is_news(&family, &metadata) {
             self.columns.metadata.push((family, metadata));
         }
+    }
+
+    /// The hash by which a series is looked up.
+    pub fn hash_of(&self, row: RowIndex) -> SeriesHash {
+        self.columns.rows[row.0 as usize].hash
     }
 
     /// Number of float samples and histograms of a series.
@@ -229,7 +249,7 @@ impl Write {
         let mut flight = self.submit()?;
         let written = tokio::spawn(async move {
             flight.durable().await?;
-            let committed = self.append();
+            let committed = self.append(flight.position());
             // Only now: up to the watermark everything is in the head.
             drop(flight);
             Ok(committed)
@@ -328,10 +348,12 @@ impl Write {
         }
     }
 
-    fn append(&mut self) -> Committed {
+    fn append(&mut self, position: Position) -> Committed {
         let now_s = self.engine.now_s();
-        let mut committed = Committed::default();
-        self.append_rest(&mut committed, now_s);
+        let mut committed = Committed { position: Some(position), ..Committed::default() };
+        let mut touched = self.engine.unsettled.as_ref().map(|_| Vec::new());
+        self.append_rest(&mut committed, touched.as_mut(), now_s);
+        let has_histograms = touched.as_ref().is_some_and(|touched| !touched.is_empty());
         // From here on each series is let go as soon as it has its samples.
         self.columns.rows.clear();
         let Columns { known, stripes, timestamps, values, starts, .. } = &self.columns;
@@ -343,19 +365,39 @@ impl Write {
                     stripe.append(known.slot, (timestamps[at], start_ms, values[at]), now_s);
                 }
                 committed.samples += u64::from(known.count);
+                if let Some(touched) = &mut touched {
+                    let id = stripe.series(known.slot).id;
+                    touch(touched, id, &timestamps[known.samples()]);
+                }
                 stripe.unpin(known.slot);
             }
         }
         self.engine.saw(self.columns.newest_ms);
+        if let (Some(mut touched), Some(unsettled)) = (touched, &self.engine.unsettled) {
+            if has_histograms {
+                touched.sort_unstable();
+                touched.dedup();
+            }
+            let now_ms = self.engine.clock.now_ms();
+            unsettled.note(position, Record::new(self.tenant.index, now_ms, touched), now_ms);
+        }
         let samples = committed.samples + committed.histograms;
         self.engine.counters.samples.fetch_add(samples, Ordering::Relaxed);
         committed
     }
 
-    fn append_rest(&mut self, committed: &mut Committed, now_s: u32) {
+    fn append_rest(
+        &mut self,
+        committed: &mut Committed,
+        mut touched: Option<&mut Vec<Touched>>,
+        now_s: u32,
+    ) {
         for (at, sample) in std::mem::take(&mut self.columns.histograms) {
             let row = &self.columns.rows[at as usize];
             let mut stripe = self.engine.head.stripe(self.stripe_of(row));
+            if let Some(touched) = &mut touched {
+                touch(touched, stripe.series(row.slot).id, &[sample.timestamp_ms]);
+            }
             stripe.append_histogram(row.slot, sample, now_s);
             committed.histograms += 1;
         }
@@ -377,6 +419,19 @@ impl Write {
 
     fn reference(&self, shard: ShardId, slot: u32) -> SeriesRef {
         self.engine.head.reference(self.engine.head.stripe_of(shard), slot)
+    }
+}
+
+/// Notes the windows of a series' samples: mostly one, as samples come in their order.
+#[inline]
+fn touch(touched: &mut Vec<Touched>, id: SeriesId, timestamps: &[i64]) {
+    let mut last = None;
+    for timestamp_ms in timestamps {
+        let window = Window::of(*timestamp_ms);
+        if last != Some(window) {
+            touched.push(Touched { id, window });
+            last = Some(window);
+        }
     }
 }
 

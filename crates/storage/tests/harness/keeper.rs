@@ -218,7 +218,7 @@ pub fn try_select(
     let (mut decoder, mut samples) = (Decoder::default(), Samples::default());
     let mut rows = Rows::new();
     for index in 0..selection.len() {
-        selection.read(index, &mut decoder, &mut samples);
+        selection.read(index, &mut decoder, &mut samples)?;
         if !samples.is_empty() {
             rows.push((selection.labels(index).clone(), points(&samples)));
         }
