@@ -14,12 +14,13 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use rangekeeper_model::ErrorClass;
 use rangekeeper_node::allocator;
 use rangekeeper_node::config::{Settings, Sources};
 use rangekeeper_node::node::{Node, Surroundings};
 use rangekeeper_node::services::{
-    Answering, Failure, Operations, ReadPath, ReadRequest, Services, WriteOutcome, WritePath,
-    WriteRequest, Written,
+    Answering, Failure, Identity, Operations, ReadPath, ReadRequest, Services, WriteOutcome,
+    WritePath, WriteRequest, Written,
 };
 use rangekeeper_telemetry::Registry;
 
@@ -70,6 +71,10 @@ impl Operations for Sink {
     fn confirm_clock(&self) -> Result<(), Failure> {
         Ok(())
     }
+
+    fn identity(&self) -> Result<Identity, Failure> {
+        Err(Failure::new(ErrorClass::NotFound, "there is no store"))
+    }
 }
 
 fn main() -> Result<()> {
@@ -90,7 +95,7 @@ fn receive() -> Result<()> {
     let node = runtime.block_on(Node::listen(Arc::new(config), surroundings))?;
     let sink = Arc::new(Sink);
     let (write, read, operations) = (Arc::clone(&sink), Arc::clone(&sink), sink);
-    node.open(Services { write, read, operations });
+    node.open(Services { write, read, operations, cluster: None });
     println!("{}", node.address());
     std::io::stdin().read_to_end(&mut Vec::new())?;
     let (user, system) = own_cpu_ticks()?;

@@ -6,19 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use rangekeeper_ingest::Receiver;
 use rangekeeper_model::ErrorClass;
 use rangekeeper_query::Api;
 use rangekeeper_storage::log::Durability as LogDurability;
 use rangekeeper_storage::seal::SealPolicy;
-use rangekeeper_storage::{Clock, Status, Store, StoreError, StoreOptions};
+use rangekeeper_storage::{Clock, Status, Store, StoreError, StoreIdentity, StoreOptions};
 
 use crate::config::{Config, Durability};
 use crate::services::{
-    Answering, Failure, Opened, Opening, Operations, ReadPath, ReadRequest, Services, WriteOutcome,
-    WritePath, WriteRequest, Written,
+    Answering, Failure, Identity, Opened, Opening, Operations, ReadPath, ReadRequest, Services,
+    WriteOutcome, WritePath, WriteRequest, Written,
 };
 
 /// Between two looks at how far the replay is.
@@ -26,7 +26,11 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Opens the store that is configured. Blocks until its log is replayed.
 pub fn open(opening: Opening) -> anyhow::Result<Opened> {
-    let Opening { config, registry, readiness, available_bytes, accept_loss } = opening;
+    let Opening { config, registry, readiness, available_bytes, accept_loss, .. } = opening;
+    if let Some(member) = config.member() {
+        // Alone it would take writes that no other node ever gets.
+        bail!("failed to join {} as {}: this build cannot yet", member.zookeeper, member.node);
+    }
     let options = store_options(&config, available_bytes, accept_loss);
     let store = Store::start(options, Clock::system())?;
     let mut shown = u64::MAX;
@@ -53,6 +57,7 @@ pub fn open(opening: Opening) -> anyhow::Result<Opened> {
         write: Arc::new(Writes(receiver)),
         read: Arc::new(Reads(api)),
         operations: Arc::new(Operates(store.clone())),
+        cluster: None,
     };
     let close = Box::new(move || {
         store.close();
@@ -186,9 +191,14 @@ impl Operations for Operates {
     fn confirm_clock(&self) -> Result<(), Failure> {
         self.0.confirm_time().map_err(failure)
     }
+
+    fn identity(&self) -> Result<Identity, Failure> {
+        let StoreIdentity { store, seed, shards, cluster, .. } =
+            self.0.identity().map_err(failure)?;
+        Ok(Identity { store, seed, shards: shards.count(), cluster })
+    }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn failure(error: StoreError) -> Failure {
     let class = error.class();
     // The operator who asked is told all of it, down to what the system said.

@@ -1,7 +1,8 @@
 //! A cluster as an operator is shown it, by the command line and by the page: what a node says of it
 //! as JSON, or, while no node answers, what ZooKeeper knows.
 //!
-//! What a node says is read leniently: a newer one may say more, an older one less.
+//! What a node says is read leniently: a newer one may say more, an older one less. The names are
+//! those of [`Status`](rangekeeper_cluster::Status), which says what each of them is.
 
 mod ensemble;
 
@@ -12,182 +13,196 @@ use serde_json::Value;
 
 pub use ensemble::{Known, of_ensemble};
 
-/// A cluster.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Overview {
-    /// Its identity.
-    pub cluster: String,
-    /// Its place in ZooKeeper.
-    pub path: Option<String>,
-    /// Of the operator's last reset.
-    pub generation: u64,
-    /// The number of the map.
-    pub epoch: u64,
-    /// The term of the leader that made it.
-    pub term: u64,
-    /// Copies of each shard.
-    pub replication: Option<u8>,
+macro_rules! told {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $kind),+ }
+    )+};
+}
+
+told! {
+    /// A cluster.
+    Overview {
+        /// Its identity.
+        cluster: String,
+        /// Its place in ZooKeeper.
+        path: String,
+        /// Who says all this; none if it is not a node.
+        node: Option<String>,
+        /// The session of that node with ZooKeeper.
+        session: Option<Session>,
+        /// Of the operator's last reset.
+        generation: Option<u32>,
+        /// The number of the map.
+        epoch: Option<u64>,
+        /// The term of the leader that made the map.
+        term: Option<u64>,
+        /// Copies of each shard.
+        replication: Option<u8>,
+        /// Places of each shard.
+        places: Option<usize>,
+        /// Data of earlier days is gone.
+        retention_floor: Option<String>,
+        /// Who leads.
+        leader: Option<Leader>,
+        /// The rows of the map, then nodes that have none yet.
+        nodes: Vec<Node>,
+        /// All shards, by their numbers.
+        shards: Vec<Shard>,
+        /// How many shards there are of which kind.
+        summary: Summary,
+        /// What the leader would move, were it to; only the leader says.
+        proposals: Vec<Proposal>,
+        /// What the operator wants.
+        intents: Intents,
+        /// What the operator has to know.
+        alarms: Vec<Alarm>,
+    }
+
+    /// A session with ZooKeeper.
+    Session {
+        /// `connected`, or what it is instead.
+        state: String,
+        /// Why it is refused.
+        error: Option<String>,
+        /// Whether the node is registered.
+        registration: String,
+    }
+
     /// Who leads.
-    pub leader: Option<String>,
-    /// All nodes that the map names or that are registered.
-    pub nodes: Vec<Node>,
-    /// All shards, by their numbers.
-    pub shards: Vec<Shard>,
+    Leader {
+        /// The node.
+        node: String,
+        /// Its term.
+        term: u64,
+    }
+
+    /// A node with one data folder.
+    Node {
+        /// By which slots name it.
+        index: Option<u16>,
+        /// Its name. Two rows have the same when a node came back with another folder.
+        id: String,
+        /// What fails together with it.
+        zone: String,
+        /// Where peers reach it.
+        address: String,
+        /// Where its API is, if it is registered.
+        http: Option<String>,
+        /// Its data folder.
+        store: String,
+        /// `up`, `down`, `draining` or `lost`; `new` before it has a row.
+        status: String,
+        /// Whether it is registered in ZooKeeper.
+        registered: bool,
+        /// Whether it answers whoever says this; none if it was not asked.
+        reachable: Option<bool>,
+        /// What it says is wrong with it.
+        text: Option<String>,
+        /// Whether it is who says this.
+        is_self: bool,
+        /// How far its clock is ahead of that of whoever says this.
+        clock_ahead_seconds: Option<f64>,
+        /// The epoch that it has applied.
+        applied_epoch: Option<u64>,
+        /// Slots that name it.
+        slots: u64,
+        /// The version of its software.
+        software: Option<String>,
+        /// What of its data is not known to be at all places.
+        unsettled: Option<Unsettled>,
+    }
+
+    /// Data that are not known to be at all places.
+    Unsettled {
+        /// Records of the log.
+        records: u64,
+        /// Chunks.
+        chunks: u64,
+        /// Whole days of shards.
+        days: u64,
+        /// The age of the oldest of these.
+        oldest_seconds: f64,
+    }
+
+    /// A shard.
+    Shard {
+        /// Its number.
+        shard: u32,
+        /// Whether fewer copies of it can be used than there should be.
+        below_replication: bool,
+        /// Its places.
+        slots: Vec<Slot>,
+    }
+
+    /// A place of a shard.
+    Slot {
+        /// `empty`, `steady`, `moving`, `cutover` or `repair`.
+        state: String,
+        /// The row of who has it, or will.
+        node: Option<u16>,
+        /// The row of who had it, while it moves.
+        from: Option<u16>,
+    }
+
     /// How many shards there are of which kind.
-    pub summary: Summary,
-    /// What the leader would move, were it to.
-    pub proposals: Vec<Proposal>,
+    Summary {
+        /// All.
+        shards: u64,
+        /// Those that were given to nodes.
+        placed: u64,
+        /// Those of which every slot is steady.
+        steady: u64,
+        /// Those of which fewer copies can be used than there should be.
+        below_replication: u64,
+        /// Slots by their state.
+        slots_by_state: BTreeMap<String, u64>,
+    }
+
+    /// What the leader would move.
+    Proposal {
+        /// Why.
+        kind: String,
+        /// Of which shard.
+        shard: u32,
+        /// From which row.
+        from: u16,
+        /// To which.
+        to: u16,
+    }
+
     /// What the operator wants.
-    pub intents: Intents,
+    Intents {
+        /// Nodes to be emptied.
+        draining: Vec<String>,
+        /// Whether shards stay where they are.
+        frozen: bool,
+        /// Nodes that are gone for good.
+        confirmed_gone: Vec<String>,
+    }
+
     /// What the operator has to know.
-    pub alarms: Vec<Value>,
-    /// The session of whoever says all this with ZooKeeper.
-    pub session: Option<String>,
-}
-
-/// A node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Node {
-    /// Its name.
-    pub id: String,
-    /// What fails together with it.
-    pub zone: Option<String>,
-    /// Where peers reach it.
-    pub address: Option<String>,
-    /// Where its API is.
-    pub http: Option<String>,
-    /// Its data folder.
-    pub store: Option<String>,
-    /// `up`, `down`, `draining` or `lost`.
-    pub status: String,
-    /// Whether it is registered in ZooKeeper.
-    pub registered: Option<bool>,
-    /// Whether it answers whoever says this.
-    pub reachable: Option<bool>,
-    /// How far its clock is ahead of that of whoever says this.
-    pub clock_ahead_s: Option<f64>,
-    /// The epoch that it has applied.
-    pub applied: Option<u64>,
-    /// Places of shards that it holds.
-    pub slots: u64,
-    /// The version of its software.
-    pub software: Option<String>,
-    /// What of its data is not known to be at all places.
-    pub unsettled: Option<Unsettled>,
-}
-
-/// Data that are not known to be at all places.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Unsettled {
-    /// Records of the log.
-    pub records: u64,
-    /// Chunks.
-    pub chunks: u64,
-    /// Whole days of shards.
-    pub days: u64,
-}
-
-impl Unsettled {
-    /// In words.
-    pub fn text(&self) -> String {
-        let counts = [(self.records, "records"), (self.chunks, "chunks"), (self.days, "days")];
-        let counts: Vec<_> =
-            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    Alarm {
+        /// Of which kind it is.
+        kind: String,
+        /// What it is.
+        text: String,
     }
 }
 
-/// What a node says of something that is told to people, in words.
-pub fn text_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(fields) => {
-            let said = ["text", "message"].iter().find_map(|key| fields.get(*key)?.as_str());
-            said.map_or_else(|| value.to_string(), str::to_owned)
-        }
-        other => other.to_string(),
-    }
-}
-
-/// A shard.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Shard {
-    /// Its number.
-    pub shard: u32,
-    /// Its places.
-    pub slots: Vec<Slot>,
-}
-
-/// A place of a shard.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Slot {
-    /// `empty`, `steady`, `moving`, `cutover` or `repair`.
-    pub state: String,
-    /// Who holds it, but for a slot on its way.
-    pub node: Option<String>,
-    /// Who had it.
-    pub from: Option<String>,
-    /// Who gets it.
-    pub to: Option<String>,
-}
-
-impl Slot {
-    /// Who holds it now: of a slot on its way, who had it.
-    pub fn holder(&self) -> Option<&str> {
-        self.node.as_deref().or(self.from.as_deref())
-    }
-
-    /// Every node that it names.
-    pub fn nodes(&self) -> impl Iterator<Item = &str> {
-        [&self.node, &self.from, &self.to].into_iter().filter_map(|name| name.as_deref())
-    }
-}
-
-/// How many shards there are of which kind.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Summary {
-    /// All.
-    pub shards: u64,
-    /// Those that were given to nodes.
-    pub placed: u64,
-    /// Those of which every slot is steady.
-    pub steady: u64,
-    /// Those of which fewer copies can be had than there should be.
-    pub below_rf: u64,
-    /// Slots by their state.
-    pub by_state: BTreeMap<String, u64>,
-}
-
-/// What the leader would move.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Proposal {
-    /// Why.
-    pub kind: String,
-    /// Of which shard.
-    pub shard: u32,
-    /// From which node.
-    pub from: String,
-    /// To which.
-    pub to: String,
-}
-
-/// What the operator wants.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Intents {
-    /// Nodes to be emptied.
-    pub draining: Vec<String>,
-    /// Whether shards stay where they are.
-    pub frozen: bool,
-    /// Nodes that are gone for good.
-    pub confirmed: Vec<String>,
+/// How a shard is, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// Every copy can be used.
+    Whole,
+    /// One is on its way elsewhere.
+    Changing,
+    /// A copy cannot be used.
+    Short,
+    /// It was not given to nodes yet.
+    Unplaced,
 }
 
 impl Overview {
@@ -196,58 +211,71 @@ impl Overview {
         Self::deserialize(status)
     }
 
-    /// Whether the node of this name can serve what it holds, as far as is known.
-    pub fn serves(&self, node: &str) -> bool {
-        let answers = |row: &Node| row.reachable.or(row.registered).unwrap_or(row.status == "up");
-        self.nodes.iter().any(|row| row.id == node && row.status != "lost" && answers(row))
+    /// The row that slots name by this index.
+    pub fn row(&self, index: u16) -> Option<&Node> {
+        let is_it = |row: &&Node| row.index == Some(index);
+        // The rows come in their order, so this is where it lies.
+        let expected = self.nodes.get(usize::from(index)).filter(is_it);
+        expected.or_else(|| self.nodes.iter().find(is_it))
     }
 
-    /// How a shard is.
-    pub fn health(&self, shard: &Shard) -> Health {
-        let mut health = Health::Whole;
-        for slot in &shard.slots {
-            let is_there = slot.holder().is_some_and(|node| self.serves(node));
-            let now = match slot.state.as_str() {
-                "empty" => Health::Unplaced,
-                "repair" => Health::Short,
-                _ if !is_there => Health::Short,
-                "steady" => Health::Whole,
-                _ => Health::Changing,
-            };
-            health = health.max(now);
-        }
-        if shard.slots.is_empty() { Health::Unplaced } else { health }
+    /// The name of the node that slots name by this index.
+    pub fn name(&self, index: u16) -> &str {
+        self.row(index).map_or("?", |row| &row.id)
     }
 
-    /// A slot in words: who holds it, and what is wrong with it.
+    /// Whether the node of a row leads.
+    pub fn leads(&self, row: &Node) -> bool {
+        let leader = self.leader.as_ref().map(|leader| &leader.node);
+        row.status != "lost" && leader == Some(&row.id)
+    }
+
+    /// A slot in words: who has it, and what is wrong with it.
     pub fn slot_text(&self, slot: &Slot) -> String {
-        let silent = |node: &str| if self.serves(node) { "" } else { " (silent)" };
-        match (slot.state.as_str(), slot.holder(), &slot.to) {
-            ("steady", Some(node), _) => format!("{node}{}", silent(node)),
-            (state, Some(node), Some(to)) => format!("{node}{} → {to} {state}", silent(node)),
-            (state, Some(node), None) => format!("{node}{} {state}", silent(node)),
-            (state, None, _) => state.to_owned(),
+        let said = |index: u16| {
+            let silent = if self.row(index).is_some_and(Node::serves) { "" } else { " (silent)" };
+            format!("{}{silent}", self.name(index))
+        };
+        match (slot.state.as_str(), slot.from, slot.node) {
+            ("steady", None, Some(node)) => said(node),
+            (state, Some(from), Some(node)) => format!("{} → {} {state}", said(from), said(node)),
+            (state, None, Some(node)) => format!("{} {state}", said(node)),
+            (state, ..) => state.to_owned(),
         }
-    }
-
-    /// The nodes' names, each once, in their order.
-    pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.nodes.iter().map(|node| node.id.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 }
 
-/// How a shard is, the worst last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// Every copy can be had.
-    Whole,
-    /// Every copy can be had, and one is on its way elsewhere.
-    Changing,
-    /// A copy cannot be had.
-    Short,
-    /// It was not given to nodes yet.
-    Unplaced,
+impl Shard {
+    /// How it is.
+    pub fn health(&self) -> Health {
+        if self.slots.iter().all(|slot| slot.state == "empty") {
+            Health::Unplaced
+        } else if self.below_replication {
+            Health::Short
+        } else if self.slots.iter().all(|slot| slot.state == "steady") {
+            Health::Whole
+        } else {
+            Health::Changing
+        }
+    }
+}
+
+impl Node {
+    /// Whether it can serve what it has, as far as is known.
+    pub fn serves(&self) -> bool {
+        self.status != "lost" && (self.is_self || self.reachable.unwrap_or(self.registered))
+    }
+}
+
+impl Unsettled {
+    /// In words.
+    pub fn text(&self) -> String {
+        let counts = [(self.records, "records"), (self.chunks, "chunks"), (self.days, "days")];
+        let counts: Vec<_> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if counts.is_empty() {
+            return "none".to_owned();
+        }
+        format!("{}, the oldest of {:.0} s", counts.join(", "), self.oldest_seconds)
+    }
 }

@@ -275,8 +275,11 @@ pub fn read_credentials(path: &Path) -> Result<Credentials, FileError> {
 
 /// The one line of a file that is not empty and no comment.
 fn line(what: &'static str, path: &Path) -> Result<String, FileError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| FileError::Read { what, path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| FileError::Read {
+        what,
+        path: path.to_owned(),
+        source,
+    })?;
     let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     match (lines.next(), lines.next()) {
         (Some(line), None) => Ok(line.to_owned()),

@@ -1,24 +1,21 @@
 //! The page for people: what the node is, and in a cluster where the shards are. Made here whole,
 //! without a script, so that every browser shows it, one in a terminal too.
 
+mod cluster;
 mod ring;
 
-use askama::Template;
 use axum::extract::Request;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use rangekeeper_model::ErrorClass;
 
 use super::operate::refusal;
 use super::{Surface, reply};
-use crate::overview::{Health, Node, Overview, Proposal, Unsettled, text_of};
+use crate::overview::Overview;
 use crate::services::Failure;
 use crate::version;
-
-use ring::Ring;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
@@ -28,160 +25,105 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      'none'; frame-ancestors 'none'",
 );
 
-/// Rows of proposals; the JSON has all.
-const MAX_PROPOSALS: usize = 50;
-
-/// The page of a node without a cluster, or of one that has none to show yet.
-#[derive(Template)]
-#[template(path = "lone.html")]
-struct LonePage<'a> {
-    version: &'static str,
-    is_alone: bool,
-    refusal: Option<String>,
-    data: String,
-    retention: String,
-    url: &'a str,
-}
-
-/// The page of a cluster.
-#[derive(Template)]
-#[template(path = "cluster.html")]
-struct ClusterPage<'a> {
-    version: &'static str,
-    name: &'a str,
-    refusal: Option<String>,
-    o: &'a Overview,
-    ring: Ring,
-    nodes: Vec<NodeRow<'a>>,
-    proposals: &'a [Proposal],
-    runs: Vec<Run>,
-    is_short: bool,
-}
-
-struct NodeRow<'a> {
-    node: &'a Node,
-    color: String,
-    serves: bool,
-    leads: bool,
-    clock: String,
-    unsettled: String,
-}
-
-/// Shards one after the other with the same nodes.
-struct Run {
-    numbers: String,
-    places: String,
-    is_short: bool,
-}
+/// The looks of both pages. Ours, so it needs no escaping.
+const STYLE: PreEscaped<&str> = PreEscaped(include_str!("page/page.css"));
 
 /// Answers with the page.
 pub(super) fn page(surface: &Surface, request: &Request) -> Response {
+    let refusal = refusal(surface);
     let services = surface.services().ok();
     let cluster = services.and_then(|services| services.cluster.as_ref());
-    let refusal = refusal(surface);
-    let page = match cluster {
-        Some(cluster) => match Overview::read(&cluster.status()) {
-            Ok(overview) => render_cluster(&overview, refusal),
-            Err(error) => {
-                let message = format!("failed to read the cluster's status: {error}");
-                return reply::failure(&Failure::new(ErrorClass::Internal, message));
-            }
-        },
-        None => LonePage {
-            version: version::line(),
-            is_alone: services.is_some(),
-            refusal,
-            data: surface.config.storage.data_dir.display().to_string(),
-            retention: humantime::format_duration(surface.config.storage.retention).to_string(),
-            url: &format!("http://{}", host(request.headers())),
+    let page = match cluster.map(|cluster| Overview::read(&cluster.status())) {
+        None => lone(surface, request.headers(), services.is_some(), refusal.as_deref()),
+        Some(Ok(overview)) => cluster::page(&overview, refusal.as_deref()),
+        Some(Err(error)) => {
+            let message = format!("failed to read the cluster's status: {error}");
+            return reply::failure(&Failure::new(ErrorClass::Internal, message));
         }
-        .render(),
     };
-    match page {
-        Ok(page) => html(page),
-        Err(error) => {
-            let message = format!("failed to make the page: {error}");
-            reply::failure(&Failure::new(ErrorClass::Internal, message))
-        }
-    }
-}
-
-/// The node as whoever asks reaches it.
-fn host(headers: &HeaderMap) -> &str {
-    headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or("HOST:PORT")
-}
-
-fn html(page: String) -> Response {
-    let mut response = reply::with(StatusCode::OK, HTML, page.into());
+    let mut response = reply::with(StatusCode::OK, HTML, page.into_string().into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
 
-fn render_cluster(o: &Overview, refusal: Option<String>) -> askama::Result<String> {
-    let path = o.path.as_deref().unwrap_or(&o.cluster);
-    let names = o.names();
-    let nodes = o.nodes.iter().map(|node| NodeRow {
-        node,
-        color: ring::color(&names, &node.id),
-        serves: o.serves(&node.id) && node.status != "lost",
-        leads: o.leader.as_ref() == Some(&node.id) && node.status != "lost",
-        clock: node.clock_ahead_s.map_or("-".to_owned(), |ahead| format!("{ahead:+.2} s")),
-        unsettled: node.unsettled.as_ref().map_or("-".to_owned(), Unsettled::text),
-    });
-    let page = ClusterPage {
-        version: version::line(),
-        name: path.rsplit('/').next().unwrap_or(path),
-        refusal,
-        o,
-        ring: Ring::new(o),
-        nodes: nodes.collect(),
-        proposals: &o.proposals[..o.proposals.len().min(MAX_PROPOSALS)],
-        runs: runs(o),
-        is_short: o.shards.iter().any(|shard| o.health(shard) == Health::Short),
-    };
-    page.render()
-}
-
-fn runs(o: &Overview) -> Vec<Run> {
-    let mut runs: Vec<(u32, u32, Run)> = Vec::new();
-    for shard in &o.shards {
-        let texts: Vec<_> = shard.slots.iter().map(|slot| o.slot_text(slot)).collect();
-        let places = texts.join(", ");
-        match runs.last_mut() {
-            Some((_, end, run)) if run.places == places && *end + 1 == shard.shard => {
-                *end = shard.shard;
+/// A page around `content`. Links are relative: a proxy may have put a path in front.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that html! gives")]
+fn framed(title: &str, content: Markup, links: Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="refresh" content="30";
+                title { (title) }
+                link rel="icon" href="data:,";
+                style { (STYLE) }
             }
-            _ => {
-                let is_short = o.health(shard) == Health::Short;
-                let run = Run { numbers: String::new(), places, is_short };
-                runs.push((shard.shard, shard.shard, run));
+            body {
+                (content)
+                footer.soft {
+                    "rangekeeper " (version::line()) " · " a href="metrics" { "metrics" }
+                    " · " a href="-/ready" { "ready" } (links)
+                }
             }
         }
     }
-    let named = runs.into_iter().map(|(start, end, run)| {
-        let numbers = if start == end { start.to_string() } else { format!("{start} – {end}") };
-        Run { numbers, ..run }
-    });
-    named.collect()
 }
 
-fn or_dash(text: &Option<String>) -> &str {
-    text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-")
-}
-
-fn number_or_dash(number: &Option<u64>) -> String {
-    number.map_or("-".to_owned(), |number| number.to_string())
-}
-
-/// Ours, not the cluster's, so that it needs no escaping.
-fn yes_or_no(is: &Option<bool>) -> &'static str {
-    match is {
-        None => "-",
-        Some(true) => "yes",
-        Some(false) => "<span class=\"bad\">no</span>",
-    }
+/// The page of a node that is alone, or not open yet.
+fn lone(surface: &Surface, headers: &HeaderMap, is_open: bool, refusal: Option<&str>) -> Markup {
+    let storage = &surface.config.storage;
+    // As whoever asks reaches it.
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("HOST:PORT");
+    let url = format!("http://{host}");
+    let kept = humantime::format_duration(storage.retention);
+    let content = html! {
+        h1 { "rangekeeper" }
+        p {
+            "A store for Prometheus metrics."
+            @if is_open { " This node is alone: it is no part of a cluster." }
+        }
+        dl {
+            dt { "State" }
+            dd {
+                @match refusal {
+                    None => { span.good { "ready" } }
+                    Some(reason) => { span.bad { "not ready: " (reason) } }
+                }
+            }
+            dt { "Data" }
+            dd { code { (storage.data_dir.display()) } ", kept for " (kept) }
+        }
+        h2 { "To write to it" }
+        pre {
+            "remote_write:\n  - url: " (url) "/api/v1/write\n    send_exemplars: true\n"
+            "    send_native_histograms: true"
+        }
+        h2 { "To read from it" }
+        p { "In Grafana add a " em { "Prometheus" } " data source with the URL " code { (url) } "." }
+        h2 { "Its paths" }
+        dl {
+            dt { code { "/api/v1/write" } }
+            dd { "takes remote write 1.0 and 2.0" }
+            dt { code { "/api/v1/query" } ", " code { "/api/v1/query_range" } }
+            dd {
+                "answer PromQL, as the rest of the Prometheus API does: "
+                a href="api/v1/labels" { "labels" } ", "
+                a href="api/v1/status/tsdb" { "what it holds" }
+            }
+            dt { a href="metrics" { code { "/metrics" } } }
+            dd { "what the node says of itself to a Prometheus" }
+            dt { a href="-/ready" { code { "/-/ready" } } }
+            dd {
+                "whether it takes writes now; " a href="-/healthy" { code { "/-/healthy" } }
+                ": whether it lives"
+            }
+        }
+    };
+    framed("rangekeeper", content, html! {})
 }

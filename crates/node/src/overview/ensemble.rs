@@ -1,17 +1,14 @@
 //! What ZooKeeper knows of a cluster, for as long as no node answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rangekeeper_coordination::{
-    Assignment as Published, Cluster, Intent, Intents as Wanted, Leader, Members,
+    Assignment as Published, Cluster, Intent, Intents as Wanted, Leader as Leading, Members,
 };
 use rangekeeper_model::NodeId;
-use rangekeeper_placement::{
-    Assignment, CodecError, NodeIndex, NodeRow, NodeStatus, Quorum, SlotState,
-};
-use serde_json::Value;
+use rangekeeper_placement::{Assignment, CodecError, NodeRow, NodeStatus, SlotState};
 
-use super::{Health, Intents, Node, Overview, Shard, Slot};
+use super::{Alarm, Health, Intents, Leader, Node, Overview, Shard, Slot};
 
 /// All that ZooKeeper holds of a cluster.
 #[derive(Clone, Debug)]
@@ -23,7 +20,7 @@ pub struct Known {
     /// Who is registered.
     pub members: Members,
     /// Who leads.
-    pub leader: Option<Leader>,
+    pub leader: Option<Leading>,
     /// The map.
     pub assignment: Published,
     /// What the operator wants.
@@ -42,17 +39,17 @@ pub fn of_ensemble(known: &Known) -> Result<Overview, CodecError> {
         Intent::Drain(node) => Some(node.to_string()),
         _ => None,
     });
+    let leader = known.leader.as_ref();
     let mut overview = Overview {
         cluster: known.cluster.uuid.to_string(),
-        path: Some(known.path.clone()),
-        generation: u64::from(known.cluster.generation),
+        path: known.path.clone(),
+        generation: Some(known.cluster.generation),
         replication: Some(known.cluster.replication),
-        leader: known.leader.as_ref().map(|leader| leader.node.to_string()),
-        term: known.leader.as_ref().map_or(0, |leader| leader.term),
+        leader: leader.map(|l| Leader { node: l.node.to_string(), term: l.term }),
         intents: Intents {
             draining: draining.collect(),
             frozen: known.intents.contains_key(&Intent::Freeze),
-            confirmed: known.confirmed.iter().map(NodeId::to_string).collect(),
+            confirmed_gone: known.confirmed.iter().map(NodeId::to_string).collect(),
         },
         ..Overview::default()
     };
@@ -61,42 +58,42 @@ pub fn of_ensemble(known: &Known) -> Result<Overview, CodecError> {
         None => overview.summary.shards = u64::from(known.cluster.shards),
     }
     show_members(&known.members, &mut overview);
-    summarize(&mut overview);
+    count(&mut overview);
+    let mut alarm = |kind: &str, text: String| {
+        overview.alarms.push(Alarm { kind: kind.to_owned(), text });
+    };
     if known.assignment == Published::Missing {
         let text = "the map is gone from ZooKeeper: nodes keep the last one that they had";
-        overview.alarms.push(Value::from(text));
+        alarm("assignment_missing", text.to_owned());
     }
     for (name, error) in &known.members.unreadable {
-        overview.alarms.push(Value::from(format!("node {name} cannot be read: {error}")));
+        alarm("unreadable_registration", format!("node {name} cannot be read: {error}"));
     }
     Ok(overview)
 }
 
 fn show_map(map: &Assignment, overview: &mut Overview) {
-    overview.epoch = map.epoch.0;
-    overview.generation = u64::from(map.generation.0);
-    let mut held: BTreeMap<NodeIndex, u64> = BTreeMap::new();
-    for shard in &map.shards {
-        for slot in &shard.slots {
-            slot.state.nodes().for_each(|node| *held.entry(node).or_default() += 1);
-        }
+    overview.generation = Some(map.generation.0);
+    overview.epoch = Some(map.epoch.0);
+    overview.term = Some(map.term.0);
+    overview.places = Some(map.quorum.places());
+    let mut held = vec![0; map.nodes.len()];
+    for slot in map.shards.iter().flat_map(|shard| &shard.slots) {
+        slot.state.nodes().for_each(|node| held[node.index()] += 1);
     }
-    overview.nodes = (map.nodes.iter().zip(0u16..))
-        .map(|(row, index)| node_of(row, held.get(&NodeIndex(index)).copied().unwrap_or(0)))
-        .collect();
-    let name = |index: NodeIndex| Some(map.node(index).id.to_string());
-    overview.shards = (map.shards.iter().zip(0u32..))
+    let rows = map.nodes.iter().zip(held).zip(0u16..);
+    overview.nodes = rows.map(|((row, slots), index)| node_of(row, index, slots)).collect();
+    let shards = map.shards.iter().zip(0u32..);
+    overview.shards = shards
         .map(|(shard, number)| Shard {
             shard: number,
-            slots: shard.slots.iter().map(|slot| slot_of(slot.state, name)).collect(),
+            slots: shard.slots.iter().map(|slot| slot_of(slot.state)).collect(),
+            ..Shard::default()
         })
         .collect();
-    if map.quorum == Quorum::ALONE {
-        overview.replication = Some(1);
-    }
 }
 
-fn node_of(row: &NodeRow, slots: u64) -> Node {
+fn node_of(row: &NodeRow, index: u16, slots: u64) -> Node {
     let status = match row.status {
         NodeStatus::Up => "up",
         NodeStatus::Down => "down",
@@ -104,26 +101,26 @@ fn node_of(row: &NodeRow, slots: u64) -> Node {
         NodeStatus::Lost => "lost",
     };
     Node {
+        index: Some(index),
         id: row.id.to_string(),
-        zone: Some(row.zone.to_string()),
-        address: Some(row.address.to_string()),
-        store: Some(row.store.to_string()),
+        zone: row.zone.to_string(),
+        address: row.address.to_string(),
+        store: row.store.to_string(),
         status: status.to_owned(),
-        registered: Some(false),
         slots,
         ..Node::default()
     }
 }
 
-fn slot_of(state: SlotState, name: impl Fn(NodeIndex) -> Option<String>) -> Slot {
-    let of = |state: &str| Slot { state: state.to_owned(), ..Slot::default() };
-    match state {
-        SlotState::Empty => of("empty"),
-        SlotState::Steady { node } => Slot { node: name(node), ..of("steady") },
-        SlotState::Repair { node } => Slot { node: name(node), ..of("repair") },
-        SlotState::Moving { from, to } => Slot { from: name(from), to: name(to), ..of("moving") },
-        SlotState::Cutover { from, to } => Slot { from: name(from), to: name(to), ..of("cutover") },
-    }
+fn slot_of(state: SlotState) -> Slot {
+    let (name, from, node) = match state {
+        SlotState::Empty => ("empty", None, None),
+        SlotState::Steady { node } => ("steady", None, Some(node)),
+        SlotState::Repair { node } => ("repair", None, Some(node)),
+        SlotState::Moving { from, to } => ("moving", Some(from), Some(to)),
+        SlotState::Cutover { from, to } => ("cutover", Some(from), Some(to)),
+    };
+    Slot { state: name.to_owned(), node: node.map(|n| n.0), from: from.map(|n| n.0) }
 }
 
 /// Puts who is registered beside who is in the map, where one node may have a row for each store
@@ -132,37 +129,41 @@ fn show_members(members: &Members, overview: &mut Overview) {
     for (id, member) in &members.members {
         let said = &member.registration;
         let store = said.store.to_string();
-        let is_row = |row: &Node| row.id == id.as_str() && row.store.as_ref() == Some(&store);
+        let is_row = |row: &Node| row.id == id.as_str() && row.store == store;
         let at = overview.nodes.iter().position(is_row).unwrap_or_else(|| {
-            overview.nodes.push(Node {
-                id: id.to_string(),
-                status: "new".to_owned(),
-                store: Some(store.clone()),
-                ..Node::default()
-            });
+            let (id, status) = (id.to_string(), "new".to_owned());
+            overview.nodes.push(Node { id, store, status, ..Node::default() });
             overview.nodes.len() - 1
         });
         let row = &mut overview.nodes[at];
-        row.registered = Some(true);
-        row.address = Some(said.peer_address.clone());
+        row.registered = true;
+        row.address.clone_from(&said.peer_address);
+        row.zone.clone_from(&said.zone);
         row.http = Some(said.http_address.clone());
         row.software = Some(said.software.clone());
-        row.zone = Some(said.zone.clone()).filter(|zone| !zone.is_empty());
     }
 }
 
-fn summarize(overview: &mut Overview) {
-    let mut summary = std::mem::take(&mut overview.summary);
-    for shard in &overview.shards {
-        let health = overview.health(shard);
-        let is_steady = shard.slots.iter().all(|slot| slot.state == "steady");
+fn count(overview: &mut Overview) {
+    let mut shards = std::mem::take(&mut overview.shards);
+    for shard in &mut shards {
+        // A slot's row serves only if it has the copy already.
+        let has_copy = |slot: &Slot| {
+            let row = slot.from.or(slot.node).and_then(|index| overview.row(index));
+            slot.state != "repair" && row.is_some_and(Node::serves)
+        };
+        shard.below_replication = !shard.slots.iter().all(has_copy);
+    }
+    let summary = &mut overview.summary;
+    for shard in &shards {
+        let health = shard.health();
         summary.shards += 1;
         summary.placed += u64::from(health != Health::Unplaced);
-        summary.steady += u64::from(is_steady);
-        summary.below_rf += u64::from(health == Health::Short);
+        summary.steady += u64::from(shard.slots.iter().all(|slot| slot.state == "steady"));
+        summary.below_replication += u64::from(health == Health::Short);
         for slot in &shard.slots {
-            *summary.by_state.entry(slot.state.clone()).or_default() += 1;
+            *summary.slots_by_state.entry(slot.state.clone()).or_default() += 1;
         }
     }
-    overview.summary = summary;
+    overview.shards = shards;
 }

@@ -42,6 +42,7 @@ impl Real {
             config: Arc::new(config.expect("the configuration is good")),
             registry: harness.registry.clone(),
             readiness: Arc::default(),
+            http_address: harness.node().address(),
             available_bytes: AVAILABLE_BYTES,
             accept_loss: false,
         });

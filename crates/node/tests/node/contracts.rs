@@ -48,6 +48,7 @@ fn metrics() {
         config: Arc::new(config.expect("the defaults hold")),
         registry: node.registry.clone(),
         readiness: Arc::default(),
+        http_address: node.node().address(),
         available_bytes: 1 << 30,
         accept_loss: false,
     });

@@ -10,12 +10,13 @@ use rangekeeper_node::memory::Usage;
 use rangekeeper_node::node::{Node, Surroundings};
 use rangekeeper_node::server::Drained;
 use rangekeeper_node::services::{
-    Answering, Failure, Operations, ReadPath, ReadRequest, Services, WriteOutcome, WritePath,
-    WriteRequest, Written,
+    Answering, Cluster, Failure, Identity, Operations, ReadPath, ReadRequest, Services,
+    WriteOutcome, WritePath, WriteRequest, Written,
 };
 use rangekeeper_telemetry::Registry;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
 /// The memory that the shares of the limits are of.
 pub const AVAILABLE_BYTES: u64 = 1 << 30;
@@ -128,6 +129,26 @@ impl Operations for StandIn {
         self.operations.lock().push("confirm-clock".to_owned());
         Ok(())
     }
+
+    fn identity(&self) -> Result<Identity, Failure> {
+        Ok(Identity { store: Uuid::from_u128(7), seed: u64::MAX, shards: 64, cluster: None })
+    }
+}
+
+/// What a node knows of its cluster, and why it cannot do its part.
+pub struct OfCluster {
+    pub status: serde_json::Value,
+    pub refusal: Mutex<Option<String>>,
+}
+
+impl Cluster for OfCluster {
+    fn status(&self) -> serde_json::Value {
+        self.status.clone()
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        self.refusal.lock().clone().map_or(Ok(()), Err)
+    }
 }
 
 /// A node that runs until it is dropped or drained.
@@ -207,9 +228,21 @@ impl Harness {
         }
     }
 
+    /// A node of a cluster that serves.
+    pub fn clustered(cluster: Arc<OfCluster>) -> Self {
+        let harness = Self::starting(&[], little);
+        harness.open_with(Some(cluster));
+        harness
+    }
+
     /// Opens the store.
     pub fn open(&self) {
+        self.open_with(None);
+    }
+
+    fn open_with(&self, cluster: Option<Arc<OfCluster>>) {
         self.node().open(Services {
+            cluster: cluster.map(|cluster| cluster as _),
             write: Arc::clone(&self.stand_in) as _,
             read: Arc::clone(&self.stand_in) as _,
             operations: Arc::clone(&self.stand_in) as _,

@@ -115,49 +115,37 @@ pub(super) async fn make(
 fn told(address: &Address, wish: &Wish) -> String {
     let Wish { cluster, adopted, credentials_file } = wish;
     let replication = Replication::new(cluster.replication).expect("it was made of one");
-    let mut out = String::new();
+    let mut out = format!("made cluster {} at {address}\n", cluster.uuid);
     let mut line = |text: &str| writeln!(out, "{text}").expect("a string takes all");
-    line(&format!("made cluster {} at {address}", cluster.uuid));
     line(&format!("  {} shards, {}", cluster.shards, copies(replication)));
-    let credentials = credentials_file.as_ref().map_or_else(String::new, |file| {
-        format!(" --set cluster.zookeeper_credentials_file={file}")
-    });
-    let serve = |port: u16, node: &str, data: &str| {
+    let credentials = |option: &str| {
+        credentials_file.as_ref().map_or_else(String::new, |file| format!(" {option}{file}"))
+    };
+    let of_node = credentials("--set cluster.zookeeper_credentials_file=");
+    let serve = |port: u32, node: &str, data: &str| {
         format!(
             "  rangekeeper serve --listen 127.0.0.1:{port} --data {data} --node-id {node} \
-             --zookeeper {address}{credentials}"
+             --zookeeper {address}{of_node}"
         )
     };
-    match adopted {
-        Some(url) => {
-            line(&format!("  its seed, its shards and its name are those of the node at {url}"));
-            line("\nStop that node, and start it again on the same data as the first one:\n");
-            line(&serve(9920, "a", "DIR"));
-            line(
-                "\nIt keeps every shard for now. Start others once the status shows its shards in \
-                 place:",
-            );
+    if let Some(url) = adopted {
+        line(&format!("  its seed, its shards and its name are those of the node at {url}"));
+        line("\nStop that node, and start it again on the same data as the first one:\n");
+        line(&serve(9920, "a", "DIR"));
+        line(
+            "\nIt keeps every shard for now. Start others once the status shows that it has them:",
+        );
+    } else {
+        let are = if cluster.expect == 1 { "node is" } else { "nodes are" };
+        line(&format!("  they are given to nodes once {} {are} there", cluster.expect));
+        line("\nStart the nodes, each with a name, a port and a folder of its own:\n");
+        for (name, number) in ["a", "b", "c", "d", "e"].into_iter().zip(0..cluster.expect) {
+            line(&serve(9920 + 10 * number, name, &format!("data-{name}")));
         }
-        None => {
-            let nodes = cluster.expect;
-            let are = if nodes == 1 { "node is" } else { "nodes are" };
-            line(&format!("  they are given to nodes once {nodes} {are} there"));
-            line("\nStart the nodes, each with a name, a port and a folder of its own:\n");
-            for number in 0..nodes.min(3) {
-                let name = ["a", "b", "c"][number as usize];
-                let port = 9920 + 10 * u16::try_from(number).expect("at most three");
-                line(&serve(port, name, &format!("data-{name}")));
-            }
-            if nodes > 3 {
-                line(&format!("  (and {} more)", nodes - 3));
-            }
-            line("\nThen look at them:");
-        }
+        line("\nThen look at them:");
     }
-    let credentials = credentials_file
-        .as_ref()
-        .map_or_else(String::new, |file| format!(" --zookeeper-credentials-file {file}"));
-    line(&format!("\n  rangekeeper cluster status --zookeeper {address}{credentials}"));
+    let of_command = credentials("--zookeeper-credentials-file ");
+    line(&format!("\n  rangekeeper cluster status --zookeeper {address}{of_command}"));
     out.trim_end().to_owned()
 }
 
@@ -165,6 +153,8 @@ fn copies(replication: Replication) -> String {
     match replication {
         Replication::One => "1 copy of each".to_owned(),
         Replication::Two => "2 copies of each, and a witness on a third node".to_owned(),
-        Replication::Three | Replication::Five => format!("{} copies of each", replication.copies()),
+        Replication::Three | Replication::Five => {
+            format!("{} copies of each", replication.copies())
+        }
     }
 }

@@ -6,7 +6,7 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::status::Found;
-use crate::overview::{Health, Node, Overview, Unsettled, text_of};
+use crate::overview::{Health, Node, Overview, Unsettled};
 
 /// Rows of shards that are not well, and of proposals. Whoever wants all takes `--json`.
 const MAX_ROWS: usize = 20;
@@ -22,12 +22,16 @@ pub(super) fn status(overview: &Overview, found: &Found) -> String {
     }
     if !overview.alarms.is_empty() {
         line("\nALARMS");
-        overview.alarms.iter().for_each(|alarm| line(&format!("  {}", text_of(alarm))));
+        for alarm in &overview.alarms {
+            line(&format!("  {}", alarm.text));
+        }
     }
     let wishes = wishes(overview);
     if !wishes.is_empty() {
         line("\nWANTED");
-        wishes.iter().for_each(|wish| line(&format!("  {wish}")));
+        for wish in wishes {
+            line(&format!("  {wish}"));
+        }
     }
     line("\nNODES");
     line(&indented(&nodes(overview)));
@@ -44,20 +48,28 @@ pub(super) fn status(overview: &Overview, found: &Found) -> String {
 }
 
 fn cluster(overview: &Overview) -> String {
-    let name = overview.path.as_deref().unwrap_or("");
-    let copies = overview.replication.map_or_else(String::new, |n| format!(", {n} copies"));
-    let leader = overview.leader.as_deref().unwrap_or("nobody");
+    let leader = overview.leader.as_ref();
+    let leader = leader.map_or("nobody leads".to_owned(), |leader| {
+        format!("node {} leads in term {}", leader.node, leader.term)
+    });
+    let map = match (overview.generation, overview.epoch, overview.term) {
+        (Some(generation), Some(epoch), Some(term)) => {
+            format!("map of generation {generation}, epoch {epoch}, term {term}")
+        }
+        _ => "no map yet".to_owned(),
+    };
+    let copies = overview.replication.map_or_else(String::new, |n| format!(" of {n} copies"));
+    let shards = overview.summary.shards;
     format!(
-        "cluster {} {name}\nleader {leader}, term {}, generation {}, epoch {}, {} shards{copies}",
-        overview.cluster, overview.term, overview.generation, overview.epoch,
-        overview.summary.shards
+        "cluster {} {}\n{leader}; {map}; {shards} shards{copies}",
+        overview.cluster, overview.path
     )
 }
 
 fn wishes(overview: &Overview) -> Vec<String> {
     let intents = &overview.intents;
     let drained = intents.draining.iter().map(|node| format!("node {node} is to be emptied"));
-    let gone = intents.confirmed.iter().map(|node| format!("node {node} is gone for good"));
+    let gone = intents.confirmed_gone.iter().map(|node| format!("node {node} is gone for good"));
     let frozen = intents.frozen.then(|| "every shard stays where it is".to_owned());
     drained.chain(gone).chain(frozen).collect()
 }
@@ -65,7 +77,9 @@ fn wishes(overview: &Overview) -> Vec<String> {
 fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
-    rows.into_iter().for_each(|row| drop(table.add_row(row)));
+    for row in rows {
+        table.add_row(row);
+    }
     table.trim_fmt()
 }
 
@@ -78,29 +92,40 @@ fn nodes(overview: &Overview) -> String {
         return "none yet".to_owned();
     }
     let header = [
-        "node", "zone", "status", "registered", "answers", "slots", "epoch", "clock", "unsettled",
-        "version", "http", "peers",
+        "node",
+        "zone",
+        "status",
+        "registered",
+        "answers",
+        "slots",
+        "epoch",
+        "clock",
+        "unsettled",
+        "version",
+        "http",
+        "peers",
+        "",
     ];
-    table(&header, overview.nodes.iter().map(|node| row_of(overview, node)))
+    table(&header, overview.nodes.iter().map(|row| row_of(overview, row)))
 }
 
-fn row_of(overview: &Overview, node: &Node) -> Vec<String> {
+fn row_of(overview: &Overview, row: &Node) -> Vec<String> {
     let or_dash = |text: Option<String>| text.filter(|t| !t.is_empty()).unwrap_or("-".to_owned());
-    let yes_or_no = |is: Option<bool>| or_dash(is.map(|is| if is { "yes" } else { "NO" }.to_owned()));
-    let is_leader = overview.leader.as_deref() == Some(&node.id) && node.status != "lost";
+    let yes_or_no = |is: bool| if is { "yes" } else { "NO" }.to_owned();
     vec![
-        if is_leader { format!("{} *", node.id) } else { node.id.clone() },
-        or_dash(node.zone.clone()),
-        node.status.clone(),
-        yes_or_no(node.registered),
-        yes_or_no(node.reachable),
-        node.slots.to_string(),
-        or_dash(node.applied.map(|epoch| epoch.to_string())),
-        or_dash(node.clock_ahead_s.map(|ahead| format!("{ahead:+.2}s"))),
-        or_dash(node.unsettled.as_ref().map(Unsettled::text)),
-        or_dash(node.software.clone()),
-        or_dash(node.http.clone()),
-        or_dash(node.address.clone()),
+        if overview.leads(row) { format!("{} *", row.id) } else { row.id.clone() },
+        or_dash(Some(row.zone.clone())),
+        row.status.clone(),
+        yes_or_no(row.registered),
+        if row.is_self { "itself".to_owned() } else { or_dash(row.reachable.map(yes_or_no)) },
+        row.slots.to_string(),
+        or_dash(row.applied_epoch.map(|epoch| epoch.to_string())),
+        or_dash(row.clock_ahead_seconds.map(|ahead| format!("{ahead:+.2}s"))),
+        or_dash(row.unsettled.as_ref().map(Unsettled::text)),
+        or_dash(row.software.clone()),
+        or_dash(row.http.clone()),
+        or_dash(Some(row.address.clone())),
+        row.text.clone().unwrap_or_default(),
     ]
 }
 
@@ -110,10 +135,13 @@ fn shards(overview: &Overview) -> String {
         ("shards", summary.shards),
         ("given to nodes", summary.placed),
         ("steady", summary.steady),
-        ("below their copies", summary.below_rf),
+        ("below their copies", summary.below_replication),
     ];
-    let states: Vec<_> =
-        summary.by_state.iter().map(|(state, count)| (format!("slots {state}"), *count)).collect();
+    let states: Vec<_> = summary
+        .slots_by_state
+        .iter()
+        .map(|(state, count)| (format!("slots {state}"), *count))
+        .collect();
     rows.extend(states.iter().map(|(state, count)| (state.as_str(), *count)));
     table(&[], rows.into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]))
 }
@@ -121,8 +149,7 @@ fn shards(overview: &Overview) -> String {
 /// The shards of which not every copy can be had.
 fn unwell(overview: &Overview) -> String {
     let is_unwell = |health| matches!(health, Health::Short | Health::Changing);
-    let unwell: Vec<_> =
-        overview.shards.iter().filter(|shard| is_unwell(overview.health(shard))).collect();
+    let unwell: Vec<_> = overview.shards.iter().filter(|shard| is_unwell(shard.health())).collect();
     if unwell.is_empty() {
         return String::new();
     }
@@ -138,8 +165,9 @@ fn proposals(overview: &Overview) -> String {
         return "none".to_owned();
     }
     let rows = overview.proposals.iter().take(MAX_ROWS).map(|proposal| {
+        let name = |index| overview.name(index).to_owned();
         let (kind, shard) = (proposal.kind.clone(), proposal.shard.to_string());
-        vec![kind, shard, proposal.from.clone(), proposal.to.clone()]
+        vec![kind, shard, name(proposal.from), name(proposal.to)]
     });
     let table = table(&["why", "shard", "from", "to"], rows);
     format!("{}\nNothing is moved by itself yet.", more(table, overview.proposals.len()))

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use rangekeeper_coordination::{Address, Coordination, Intent};
 use serde_json::Value;
 
-use super::{connect, first, runtime, show, wishes};
+use super::{connect, first, runtime, show};
 use crate::cli::Target;
 use crate::cli::cluster::Status;
 use crate::command::client::Client;
@@ -75,7 +75,7 @@ pub(super) async fn known(
 ) -> anyhow::Result<Known> {
     let (cluster, _) = coordination.cluster().await?;
     let intents = first(coordination.intents(), "what the operator wants", timeout).await?;
-    let confirmed = intents.get(&Intent::Confirm).map(|found| wishes::confirmed_nodes(found));
+    let confirmed = intents.get(&Intent::Confirm).map(|found| Intent::confirmed(found));
     Ok(Known {
         path: address.to_string(),
         cluster,
@@ -94,6 +94,8 @@ fn candidates(known: &Known) -> Vec<(String, String)> {
     members.sort_by_key(|(id, _)| Some(*id) != leader);
     members
         .into_iter()
-        .map(|(id, member)| (id.to_string(), format!("http://{}", member.registration.http_address)))
+        .map(|(id, member)| {
+            (id.to_string(), format!("http://{}", member.registration.http_address))
+        })
         .collect()
 }

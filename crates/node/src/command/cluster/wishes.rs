@@ -101,24 +101,17 @@ async fn known(
     Ok(members)
 }
 
-/// The nodes that are gone for good: a list of names in JSON.
-pub(super) fn confirmed_nodes(payload: &[u8]) -> anyhow::Result<BTreeSet<NodeId>> {
-    serde_json::from_slice(payload).context("failed to read which nodes are gone for good")
-}
-
 async fn confirmed(
     coordination: &Coordination,
     timeout: Duration,
 ) -> anyhow::Result<BTreeSet<NodeId>> {
     coordination.cluster().await?;
     let intents = first(coordination.intents(), "what the operator wants", timeout).await?;
-    intents.get(&Intent::Confirm).map_or_else(|| Ok(BTreeSet::new()), |found| confirmed_nodes(found))
+    let gone = intents.get(&Intent::Confirm).map(|found| Intent::confirmed(found));
+    Ok(gone.transpose()?.unwrap_or_default())
 }
 
-async fn declare_gone(
-    coordination: &Coordination,
-    gone: &BTreeSet<NodeId>,
-) -> anyhow::Result<()> {
+async fn declare_gone(coordination: &Coordination, gone: &BTreeSet<NodeId>) -> anyhow::Result<()> {
     if gone.is_empty() {
         return Ok(coordination.withdraw(&Intent::Confirm).await?);
     }

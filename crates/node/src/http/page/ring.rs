@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
 
-use crate::overview::{Health, Overview, Slot};
+use crate::overview::{Health, Node, Overview};
 
 /// Width and height of the picture.
 const SIZE: f64 = 560.0;
@@ -47,23 +47,23 @@ pub(super) struct Band {
 pub(super) struct Stroke {
     /// None: the class has one.
     pub(super) color: Option<String>,
-    pub(super) class: &'static str,
+    /// None: nothing is wrong with it.
+    pub(super) class: Option<&'static str>,
     pub(super) path: String,
 }
 
 /// The paths of a band so far, by colour and class.
-type Paths<'a> = BTreeMap<(Option<&'a str>, &'static str), String>;
+type Paths<'a> = BTreeMap<(Option<&'a str>, Option<&'static str>), String>;
 
 impl Ring {
     pub(super) fn new(overview: &Overview) -> Self {
         let places = overview.shards.iter().map(|shard| shard.slots.len()).max().unwrap_or(0);
-        let names = overview.names();
         let mut bands = Vec::new();
         let room = (OUTER - INNER) / f64::from(u32::try_from(places).unwrap_or(1).max(1));
         let width = room - BAND_GAP;
         for (place, number) in (0..places).zip(0u32..) {
             let radius = INNER + room * (f64::from(number) + 0.5);
-            bands.extend(place_bands(overview, &names, place, radius, width));
+            bands.extend(place_bands(overview, place, radius, width));
         }
         bands.push(health_band(overview));
         Self { size: SIZE, middle: SIZE / 2.0, bands }
@@ -74,29 +74,27 @@ impl Ring {
 /// half for who gives and half for who gets.
 fn place_bands(
     overview: &Overview,
-    names: &[&str],
     place: usize,
     radius: f64,
     width: f64,
-) -> impl Iterator<Item = Band> {
+) -> impl Iterator<Item = Band> + use<'_> {
     let (mut whole, mut half) = (Paths::new(), Paths::new());
     let count = overview.shards.len();
     for (at, shard) in overview.shards.iter().enumerate() {
         let Some(slot) = shard.slots.get(place) else { continue };
         let ends = Ends::of(at, count);
-        let Slot { node, from, to, .. } = slot;
-        match (node, from, to) {
-            (Some(node), _, _) => arc(path(&mut whole, overview, node), radius, ends),
-            (None, Some(from), Some(to)) => {
+        match (slot.from, slot.node) {
+            (None, Some(node)) => arc(path(&mut whole, overview, node), radius, ends),
+            (Some(from), Some(node)) => {
                 arc(path(&mut half, overview, from), radius - width / 4.0, ends);
-                arc(path(&mut half, overview, to), radius + width / 4.0, ends);
+                arc(path(&mut half, overview, node), radius + width / 4.0, ends);
             }
             _ => {}
         }
     }
     let band = |paths: Paths, width| {
         let strokes = paths.into_iter().map(|((node, class), path)| Stroke {
-            color: node.map(|node| color(names, node)),
+            color: node.map(|node| color(overview, node)),
             class,
             path,
         });
@@ -106,29 +104,25 @@ fn place_bands(
     bands.into_iter().filter(|band| !band.strokes.is_empty())
 }
 
-fn path<'a, 'b>(
-    paths: &'b mut Paths<'a>,
-    overview: &Overview,
-    node: &'a str,
-) -> &'b mut String {
-    let class = if overview.serves(node) { "" } else { "silent" };
-    paths.entry((Some(node), class)).or_default()
+/// The path of a row's arcs.
+fn path<'a, 'b>(paths: &'b mut Paths<'a>, overview: &'a Overview, index: u16) -> &'b mut String {
+    let is_silent = !overview.row(index).is_some_and(Node::serves);
+    paths.entry((Some(overview.name(index)), is_silent.then_some("silent"))).or_default()
 }
 
 fn health_band(overview: &Overview) -> Band {
     let mut paths = Paths::new();
     let count = overview.shards.len();
     for (at, shard) in overview.shards.iter().enumerate() {
-        let class = match overview.health(shard) {
+        let class = match shard.health() {
             Health::Whole => "whole",
             Health::Changing => "changing",
             Health::Short => "short",
             Health::Unplaced => "unplaced",
         };
-        arc(paths.entry((None, class)).or_default(), HEALTH_RADIUS, Ends::of(at, count));
+        arc(paths.entry((None, Some(class))).or_default(), HEALTH_RADIUS, Ends::of(at, count));
     }
-    let strokes =
-        paths.into_iter().map(|((_, class), path)| Stroke { color: None, class, path });
+    let strokes = paths.into_iter().map(|((_, class), path)| Stroke { color: None, class, path });
     Band { width: HEALTH_WIDTH, strokes: strokes.collect() }
 }
 
@@ -153,9 +147,7 @@ impl Ends {
 fn arc(path: &mut String, radius: f64, Ends { start, end }: Ends) {
     let gap = ARC_GAP / radius;
     let end = if end - start > 4.0 * gap { end - gap } else { end };
-    let point = |angle: f64| {
-        (SIZE / 2.0 + radius * angle.sin(), SIZE / 2.0 - radius * angle.cos())
-    };
+    let point = |angle: f64| (SIZE / 2.0 + radius * angle.sin(), SIZE / 2.0 - radius * angle.cos());
     let (x, y) = point(start);
     write!(path, "M{x:.1} {y:.1}").expect("a string takes all");
     let mut at = start;
@@ -166,14 +158,14 @@ fn arc(path: &mut String, radius: f64, Ends { start, end }: Ends) {
     }
 }
 
-/// The colour of a node, by its place among all names: those next to each other differ the most.
-pub(super) fn color(names: &[&str], node: &str) -> String {
+/// The colour of a node, by its place among all: those next to each other differ the most.
+pub(super) fn color(overview: &Overview, node: &str) -> String {
     /// A part of the circle of hues that no small multiple brings back.
     const GOLDEN: f64 = 137.508;
-    let at = names.iter().position(|name| *name == node).unwrap_or(0);
+    let at = overview.nodes.iter().position(|row| row.id == node).unwrap_or(0);
     let at = u32::try_from(at).unwrap_or(0);
     let hue = (210.0 + f64::from(at) * GOLDEN) % 360.0;
     // Hues alone do not tell a hundred nodes apart.
-    let lightness = [52, 64, 42][(at / 12 % 3) as usize];
+    let lightness = [52, 66, 40][(at / 12 % 3) as usize];
     format!("hsl({hue:.0} 58% {lightness}%)")
 }
