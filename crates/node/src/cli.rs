@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod cluster;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +55,9 @@ pub enum Command {
     /// Operate a running node
     #[command(subcommand)]
     Admin(Admin),
+    /// Make a cluster of several nodes, look at it, and say what is to become of its nodes
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
 }
 
 /// `rangekeeper serve`
@@ -84,6 +89,25 @@ pub struct Configured {
     /// Listen on an address that others can reach without asking them for a token (auth.no_auth)
     #[arg(long)]
     no_auth: bool,
+    /// The cluster: HOST:PORT[,HOST:PORT]/rangekeeper/NAME (cluster.zookeeper); none is needed by a
+    /// node that is alone
+    #[arg(long, value_name = "ZOOKEEPER")]
+    zookeeper: Option<String>,
+    /// The node's name in the cluster (cluster.node_id)
+    #[arg(long, value_name = "NAME")]
+    node_id: Option<String>,
+    /// What fails together with the node (cluster.zone)
+    #[arg(long, value_name = "NAME")]
+    zone: Option<String>,
+    /// Where to listen for other nodes (cluster.peer_listen)
+    #[arg(long, value_name = "ADDRESS")]
+    peer_listen: Option<String>,
+    /// The host under which other nodes reach this one (cluster.advertise)
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// A file with what all nodes of the cluster share (cluster.secret_file)
+    #[arg(long, value_name = "FILE")]
+    cluster_secret_file: Option<String>,
     /// Set any key of the configuration; may come several times
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
@@ -99,6 +123,12 @@ impl Configured {
         option("server.listen", self.listen, "--listen");
         option("storage.data_dir", self.data, "--data");
         option("auth.token_file", self.token_file, "--token-file");
+        option("cluster.zookeeper", self.zookeeper, "--zookeeper");
+        option("cluster.node_id", self.node_id, "--node-id");
+        option("cluster.zone", self.zone, "--zone");
+        option("cluster.peer_listen", self.peer_listen, "--peer-listen");
+        option("cluster.advertise", self.advertise, "--advertise");
+        option("cluster.secret_file", self.cluster_secret_file, "--cluster-secret-file");
         option("auth.no_auth", self.no_auth.then(|| "true".to_owned()), "--no-auth");
         Sources { file: self.config, environment, set: self.set, options }
     }

@@ -1,6 +1,7 @@
 //! What the commands of the binary do.
 
 mod client;
+mod cluster;
 mod query;
 mod serve;
 
@@ -8,7 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::{Admin, Cli, Command, Configured};
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, Settings, read_credentials, read_secret};
 use crate::services::{Opened, Opening};
 
 /// The command did what it was asked to.
@@ -32,6 +33,7 @@ pub fn run(
         Command::PrintConfig(configured) => print(configured, environment),
         Command::Query(command) => query::run(&command),
         Command::Admin(command) => admin(&command),
+        Command::Cluster(command) => cluster::run(command),
     };
     match result {
         Ok(()) => ExitCode::from(DONE),
@@ -53,6 +55,12 @@ fn check(configured: Configured, environment: Vec<(String, String)>) -> anyhow::
     let config = Settings::read(&configured.sources(environment))?.config()?;
     if let Some(path) = &config.auth.token_file {
         crate::http::Tokens::read(path)?;
+    }
+    if let Some(path) = &config.cluster.secret_file {
+        read_secret(path)?;
+    }
+    if let Some(path) = &config.cluster.zookeeper_credentials_file {
+        read_credentials(path)?;
     }
     say("the configuration is good")
 }

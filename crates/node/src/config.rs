@@ -3,6 +3,7 @@
 //! The defaults are `config/rangekeeper.toml` itself; see [`Settings`] for what lies over it.
 //! Whoever holds a [`Config`] holds values that were parsed and checked against each other.
 
+mod cluster;
 mod error;
 mod quantity;
 mod settings;
@@ -17,6 +18,7 @@ use rangekeeper_model::ShardCount;
 use rangekeeper_query::Feature;
 use serde::Deserialize;
 
+pub use cluster::{Cluster, FileError, Host, HostError, Member, read_credentials, read_secret};
 pub use error::{ConfigError, Origin};
 pub use quantity::{Late, Share};
 pub use settings::{DEFAULTS, Settings, Sources};
@@ -43,6 +45,8 @@ pub struct Config {
     pub seal: Seal,
     /// What a query may cost.
     pub query: Query,
+    /// The node among others.
+    pub cluster: Cluster,
     /// The log output.
     pub telemetry: Telemetry,
 }
@@ -267,6 +271,7 @@ impl Config {
         if self.log.bound.as_u64() / 4 < self.log.file.as_u64() {
             return Err(("log.bound", "must be at least four times log.file".to_owned()));
         }
+        self.check_cluster()?;
         rangekeeper_telemetry::subscriber(
             rangekeeper_telemetry::LogFormat::Text,
             &self.telemetry.level,

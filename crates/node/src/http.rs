@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod observation;
 mod operate;
+mod page;
 mod parameters;
 mod read;
 mod reply;
@@ -189,6 +190,8 @@ async fn act(
     match &route.action {
         Action::Write => write::receive(surface, observed, request).await,
         Action::Read(question) => read::answer(surface, observed, question.clone(), request).await,
+        Action::Page => page::page(surface, &request),
+        Action::Cluster => operate::cluster(surface),
         Action::BuildInfo => operate::build_info(),
         Action::Rules => operate::no_rules(&request),
         Action::Alerts => operate::no_alerts(),
@@ -198,5 +201,6 @@ async fn act(
         Action::Seal => operate::seal(surface, observed).await,
         Action::Snapshot => operate::snapshot(surface, observed, request).await,
         Action::ConfirmClock => operate::confirm_clock(surface, observed).await,
+        Action::Identity => operate::identity(surface).await,
     }
 }

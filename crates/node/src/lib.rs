@@ -14,6 +14,7 @@ pub mod http;
 pub mod memory;
 pub mod node;
 pub mod open;
+pub mod overview;
 pub mod readiness;
 pub mod server;
 pub mod services;

@@ -3,6 +3,7 @@
 //! The surface listens before the store is open, so that `/-/ready` can tell how far the start has
 //! come; it is given its [`Services`] when they are there.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use rangekeeper_model::{ErrorClass, TenantId};
 use rangekeeper_query::Question;
 use rangekeeper_telemetry::Registry;
 use rangekeeper_wire::Version;
+use serde::Serialize;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::http::Parameters;
@@ -109,6 +112,32 @@ pub trait Operations: Send + Sync {
 
     /// Accepts that the clock has jumped ahead, so that retention deletes again.
     fn confirm_clock(&self) -> Result<(), Failure>;
+
+    /// What the store is.
+    fn identity(&self) -> Result<Identity, Failure>;
+}
+
+/// What a node's store is, for whoever makes a cluster around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The data folder.
+    pub store: Uuid,
+    /// The seed of the hash that places series.
+    pub seed: u64,
+    /// Into how many shards.
+    pub shards: u32,
+    /// The cluster that the folder belongs to.
+    pub cluster: Option<Uuid>,
+}
+
+/// What a node knows of its cluster. Both calls are cheap: made for each request.
+pub trait Cluster: Send + Sync {
+    /// All that an operator is shown, as [`Overview`](crate::overview::Overview) reads it; it may
+    /// say more.
+    fn status(&self) -> serde_json::Value;
+
+    /// Whether the node can do its part; says what is wrong otherwise.
+    fn readiness(&self) -> Result<(), String>;
 }
 
 /// Everything behind the surface.
@@ -120,6 +149,8 @@ pub struct Services {
     pub read: Arc<dyn ReadPath>,
     /// Serves operators.
     pub operations: Arc<dyn Operations>,
+    /// Knows the cluster; none on a node that is alone.
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 /// What the store is opened with.
@@ -130,6 +161,8 @@ pub struct Opening {
     pub registry: Registry,
     /// Where progress is reported.
     pub readiness: Arc<Readiness>,
+    /// Where HTTP is listened for; the port is the real one.
+    pub http_address: SocketAddr,
     /// The memory of which limits are shares.
     pub available_bytes: u64,
     /// Whether damage may be given up.

@@ -76,6 +76,43 @@ impl Client {
         self.post(&format!("/api/v1/admin/{what}"), form, OPERATION_TIMEOUT).map(drop)
     }
 
+    /// What a node says of itself: the `data` of an answer in the envelope of the API.
+    pub(super) fn identity(&self, timeout: Duration) -> anyhow::Result<Value> {
+        let (url, status, body) = self.get("/api/v1/admin/identity", timeout)?;
+        let mut answer: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        if answer["status"] == "success" {
+            return Ok(answer["data"].take());
+        }
+        let error = answer["error"].as_str().unwrap_or(body.trim());
+        bail!("{url} answered {status}: {error}")
+    }
+
+    /// What a node says of its cluster.
+    pub(super) fn cluster(&self, timeout: Duration) -> anyhow::Result<Value> {
+        let (url, status, body) = self.get("/api/cluster/v1", timeout)?;
+        if status.is_success() {
+            return serde_json::from_str(&body).with_context(|| format!("{url} answered no JSON"));
+        }
+        let answer: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
+        let error = answer["error"].as_str().unwrap_or(body.trim());
+        bail!("{url} answered {status}: {error}")
+    }
+
+    fn get(
+        &self,
+        path: &str,
+        timeout: Duration,
+    ) -> anyhow::Result<(String, ureq::http::StatusCode, String)> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.get(&url).config().timeout_global(Some(timeout)).build();
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let response = request.call().with_context(|| format!("failed to ask {url}"))?;
+        let status = response.status();
+        Ok((url.clone(), status, read(&url, response)?))
+    }
+
     fn post(&self, path: &str, form: &[(&str, &str)], timeout: Duration) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let mut request = self.agent.post(&url).config().timeout_global(Some(timeout)).build();
@@ -85,16 +122,11 @@ impl Client {
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }
-        let mut response = request
+        let response = request
             .send_form(form.iter().copied())
             .with_context(|| format!("failed to ask {url}"))?;
         let status = response.status();
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_BYTES)
-            .read_to_string()
-            .with_context(|| format!("failed to read the answer of {url}"))?;
+        let body = read(&url, response)?;
         let answer: Value = serde_json::from_str(&body).unwrap_or(Value::Null);
         if answer["status"] == "success" {
             return Ok(answer);
@@ -102,4 +134,9 @@ impl Client {
         let error = answer["error"].as_str().unwrap_or(body.trim());
         bail!("{url} answered {status}: {error}")
     }
+}
+
+fn read(url: &str, mut response: ureq::http::Response<ureq::Body>) -> anyhow::Result<String> {
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+    body.with_context(|| format!("failed to read the answer of {url}"))
 }

@@ -59,9 +59,14 @@ async fn live(
     let node = Node::listen(Arc::clone(&config), surroundings).await?;
     tracing::info!(address = %node.address(), data = %config.storage.data_dir.display(), "opening");
 
-    let readiness = Arc::clone(node.readiness());
-    let opening =
-        Opening { config: Arc::clone(&config), registry, readiness, available_bytes, accept_loss };
+    let opening = Opening {
+        config: Arc::clone(&config),
+        registry,
+        readiness: Arc::clone(node.readiness()),
+        http_address: node.address(),
+        available_bytes,
+        accept_loss,
+    };
     let opening = task::spawn_blocking(move || open(opening));
     let opened = tokio::select! {
         opened = opening => opened.context("opening the store panicked")??,

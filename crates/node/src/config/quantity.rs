@@ -139,6 +139,16 @@ pub(super) fn path_unless_empty<'de, D: Deserializer<'de>>(
     Ok(if text.is_empty() { None } else { Some(PathBuf::from(text)) })
 }
 
+/// Something that has a text form, or an empty text for none.
+pub(super) fn parsed_unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+}
+
 /// Names of parts of the language.
 pub(super) fn features<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -15,7 +15,7 @@ use super::observation::Observed;
 use super::routes::Methods;
 use super::{Parameters, Surface, reply};
 use crate::readiness::Phase;
-use crate::services::{Failure, Operations};
+use crate::services::{Failure, Operations, Services};
 use crate::version;
 
 /// A form of an operator holds a path.
@@ -32,19 +32,59 @@ pub(super) fn healthy() -> Response {
 
 /// Whether writes may be taken now, and why not otherwise.
 pub(super) fn ready(surface: &Surface) -> Response {
-    let refused = match surface.readiness.phase() {
-        Phase::Starting(what) => Err(format!("starting: {what}")),
-        Phase::Stopping => Err("stopping".to_owned()),
-        Phase::Serving => surface.memory.admits_writes().and_then(|()| match surface.services() {
-            Ok(services) => services.operations.may_write(),
-            Err(failure) => Err(failure.message),
-        }),
-    };
-    match refused {
-        Ok(()) => reply::text(StatusCode::OK, "rangekeeper is ready\n"),
-        Err(reason) => {
+    match refusal(surface) {
+        None => reply::text(StatusCode::OK, "rangekeeper is ready\n"),
+        Some(reason) => {
             reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
         }
+    }
+}
+
+/// Why the node does not take writes now.
+pub(super) fn refusal(surface: &Surface) -> Option<String> {
+    match surface.readiness.phase() {
+        Phase::Starting(what) => Some(format!("starting: {what}")),
+        Phase::Stopping => Some("stopping".to_owned()),
+        Phase::Serving => {
+            let may = surface.memory.admits_writes().and_then(|()| match surface.services() {
+                Ok(services) => may_serve(services),
+                Err(failure) => Err(failure.message),
+            });
+            may.err()
+        }
+    }
+}
+
+/// Whether the store takes writes, and the cluster has the node take them.
+fn may_serve(services: &Services) -> Result<(), String> {
+    services.operations.may_write()?;
+    services.cluster.as_ref().map_or(Ok(()), |cluster| cluster.readiness())
+}
+
+/// What the node knows of its cluster, without the envelope of the Prometheus API.
+pub(super) fn cluster(surface: &Surface) -> Response {
+    match surface.services() {
+        Ok(Services { cluster: Some(cluster), .. }) => {
+            reply::json(cluster.status().to_string().into())
+        }
+        Ok(_) => {
+            let message = "this node is alone: it was started without cluster.zookeeper";
+            reply::failure(&Failure::new(ErrorClass::NotFound, message))
+        }
+        Err(failure) => reply::failure(&failure),
+    }
+}
+
+/// What the store is, for whoever makes a cluster around it.
+pub(super) async fn identity(surface: &Surface) -> Response {
+    let operations = match surface.services() {
+        Ok(services) => Arc::clone(&services.operations),
+        Err(failure) => return reply::failure(&failure),
+    };
+    match tokio::task::spawn_blocking(move || operations.identity()).await {
+        Ok(Ok(identity)) => reply::success(&json!(identity)),
+        Ok(Err(failure)) => reply::failure(&failure),
+        Err(error) => reply::failure(&Failure::new(ErrorClass::Internal, error.to_string())),
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) enum Action {
     Write,
     /// Asks this; a name that stands in the path is put in when it is asked.
     Read(Question),
+    /// The page for people.
+    Page,
+    Cluster,
     BuildInfo,
     Rules,
     Alerts,
@@ -42,6 +45,7 @@ pub(super) enum Action {
     Seal,
     Snapshot,
     ConfirmClock,
+    Identity,
 }
 
 const fn route(path: &'static str, methods: Methods, action: Action) -> Route {
@@ -72,6 +76,9 @@ pub(super) const ROUTES: &[Route] = &[
     route("/api/v1/admin/seal", Methods::Post, Action::Seal),
     route("/api/v1/admin/snapshot", Methods::Post, Action::Snapshot),
     route("/api/v1/admin/confirm-clock", Methods::Post, Action::ConfirmClock),
+    route("/api/v1/admin/identity", Methods::Get, Action::Identity),
+    route("/api/cluster/v1", Methods::Get, Action::Cluster),
+    route("/", Methods::Get, Action::Page),
     route("/metrics", Methods::Get, Action::Metrics),
     route("/-/healthy", Methods::Get, Action::Healthy),
     route("/-/ready", Methods::Get, Action::Ready),
@@ -85,7 +92,8 @@ impl Route {
 
     /// Whether the answer may be long.
     pub(super) fn is_compressed(&self) -> bool {
-        matches!(self.action, Action::Read(_) | Action::Metrics)
+        let long = [Action::Metrics, Action::Page, Action::Cluster];
+        matches!(self.action, Action::Read(_)) || long.contains(&self.action)
     }
 }
 
