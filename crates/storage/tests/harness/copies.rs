@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rangekeeper_chunk::Decoder;
 use rangekeeper_model::{
-    Day, Labels, Matcher, Samples, SeriesId, ShardCount, ShardId, TenantId, TimeRange, Window,
+    Labels, Matcher, Samples, SeriesId, ShardCount, ShardId, TenantId, TimeRange, Window,
 };
 use rangekeeper_placement::{
     Epoch, NodeIndex, Place, Quorum, Replication, Shard, Slot, SlotEpoch, SlotState,
@@ -78,9 +78,15 @@ impl Copy {
 
     /// The process is killed and started again.
     pub fn crash(&mut self) {
+        self.crash_with(|| ());
+    }
+
+    /// The process is killed, `meanwhile` happens, and it is started again.
+    pub fn crash_with(&mut self, meanwhile: impl FnOnce()) {
         let store = self.store.take().expect("open");
         store.abandon();
         drop(store);
+        meanwhile();
         self.open();
     }
 
@@ -177,9 +183,4 @@ fn holds(
     use rangekeeper_placement::UnsettledKey;
     key == of
         || matches!((key, of), (UnsettledKey::Day(d), UnsettledKey::Chunk(w, _)) if w.day() == d)
-}
-
-/// The first day that a clock keeps.
-pub fn day_of(clock: &TestClock) -> Day {
-    Day::of(clock.now_ms())
 }
