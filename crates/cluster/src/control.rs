@@ -181,10 +181,10 @@ impl Control {
         routed: Version,
         target: StoreId,
     ) -> Verdict {
-        match self.0.standing.may_serve() {
-            true => self.0.member.read().judge_write(shard, place, routed, target),
-            false => Verdict::NotReady,
+        if !self.0.standing.may_serve() {
+            return Verdict::NotReady;
         }
+        self.0.member.read().judge_write(shard, place, routed, target)
     }
 
     /// Whether a read of the slot may be answered; likewise.
@@ -195,10 +195,10 @@ impl Control {
         routed: Version,
         target: StoreId,
     ) -> Verdict {
-        match self.0.standing.may_serve() {
-            true => self.0.member.read().judge_read(shard, place, routed, target),
-            false => Verdict::NotReady,
+        if !self.0.standing.may_serve() {
+            return Verdict::NotReady;
         }
+        self.0.member.read().judge_read(shard, place, routed, target)
     }
 
     /// The epoch under which an acknowledgement here is given of what was routed by `routed`.

@@ -33,8 +33,9 @@ struct Offer {
 
 struct Following {
     shared: Arc<Shared>,
-    /// The map that the member awaits on disk and that could not be written.
-    unwritten: Option<Offer>,
+    /// The map that the member awaits on disk and that could not be written, and when it is tried
+    /// again.
+    unwritten: Option<(Offer, Instant)>,
 }
 
 /// Follows the map until the agent is stopped.
@@ -49,7 +50,7 @@ pub(super) async fn run(
     let start_wait = Instant::now() + shared.options.start_wait;
     let mut following = Following { shared: Arc::clone(&shared), unwritten: None };
     loop {
-        let write_again = Instant::now() + WRITE_AGAIN;
+        let write_again = following.unwritten.as_ref().map(|(_, at)| *at);
         let is_asking = !shared.standing.has_asked();
         // Cancel-safe: all only wait, and what a channel gives is carried out before the next wait.
         tokio::select! {
@@ -66,7 +67,7 @@ pub(super) async fn run(
             () = changed(&mut members) => following.meet(&mut members),
             () = changed(&mut news), if is_asking => {}
             () = sleep_until(start_wait), if is_asking => shared.standing.asked(),
-            () = sleep_until(write_again), if following.unwritten.is_some() => {
+            () = sleep_until(write_again.unwrap_or(start_wait)), if write_again.is_some() => {
                 following.write_again().await;
             }
         }
@@ -128,7 +129,7 @@ impl Following {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             let text = format!("failed to {error}: {}", source.unwrap_or_default());
             self.shared.raise(AlarmKind::NotKept, text);
-            self.unwritten = Some(offer);
+            self.unwritten = Some((offer, Instant::now() + WRITE_AGAIN));
             return;
         }
         self.shared.alarms.clear(AlarmKind::NotKept);
@@ -139,11 +140,13 @@ impl Following {
         self.shared.apply(&offer.assignment, offer.encoded);
         let nodes = offer.assignment.nodes.len();
         info!(%version, term = %offer.assignment.term, nodes, "applied an assignment");
-        effects.iter().for_each(|effect| self.shared.note(effect));
+        for effect in &effects {
+            self.shared.note(effect);
+        }
     }
 
     async fn write_again(&mut self) {
-        if let Some(offer) = self.unwritten.take() {
+        if let Some((offer, _)) = self.unwritten.take() {
             self.keep(offer).await;
         }
     }

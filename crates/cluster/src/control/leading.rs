@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rangekeeper_coordination::{self as coordination, Candidate, Cluster, Membership, Role};
-use rangekeeper_model::{ClusterId, Generation, NodeId, ShardCount};
+use rangekeeper_model::{ClusterId, Generation, NodeId, ShardCount, ShardId};
 use rangekeeper_placement::{Assignment, LeaderEvent, Probe, PublishOutcome, Replication};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -324,7 +324,7 @@ impl Driver {
         }
     }
 
-    /// Tells what maps this node and those that it hears have applied.
+    /// Tells what maps this node and those that it hears have applied, and what is damaged here.
     fn feed_heard(&mut self) {
         if let Some(view) = self.shared.view() {
             let map = &view.assignment;
@@ -332,6 +332,15 @@ impl Driver {
         }
         if let Some(newest) = self.shared.speakers.newest() {
             self.feed(LeaderEvent::Heard(newest));
+        }
+        // What others find damaged they cannot say yet: no message has a place for it.
+        let membership = self.shared.membership.borrow().clone();
+        if let Membership::Registered(incarnation) = membership {
+            let damaged: Vec<ShardId> = self.shared.member.read().damaged().collect();
+            for shard in damaged {
+                let node = self.shared.options.node.clone();
+                self.feed(LeaderEvent::Damaged(node, incarnation, shard));
+            }
         }
     }
 

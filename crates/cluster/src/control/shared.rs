@@ -246,7 +246,9 @@ impl Shared {
         self.warn_of_two(speaker, said);
         let mut effects = Vec::new();
         self.member.write().step(MemberEvent::Heard(speaker.store, said), &mut effects);
-        effects.iter().for_each(|effect| self.note(effect));
+        for effect in &effects {
+            self.note(effect);
+        }
         self.news.send_replace(());
     }
 
