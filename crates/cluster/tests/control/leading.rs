@@ -50,7 +50,10 @@ async fn shards_are_placed_once_and_only_when_the_expected_nodes_are_registered(
         assert_eq!(node.control.retention_floor(), Day(9));
         let status = node.status();
         assert_eq!((status.summary.placed, status.summary.steady), (16, 16));
-        assert_eq!(status.leader.expect("it is known").node, leader.name);
+        eventually("it knows who leads", || {
+            node.status().leader.is_some_and(|known| known.node == leader.name)
+        })
+        .await;
     }
 }
 

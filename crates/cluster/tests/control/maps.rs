@@ -3,30 +3,37 @@
 use std::fs;
 use std::time::Duration;
 
-use rangekeeper_cluster::View;
+use rangekeeper_cluster::{Call, Urgency, View};
 use rangekeeper_model::{Day, Epoch};
+use rangekeeper_placement::NodeStatus;
 use tokio::time::Instant;
 
-use crate::stage::{PATIENCE, Part, Stage, eventually, leader, parts};
+use crate::stage::{PATIENCE, Part, Stage, eventually, leader, node_id, parts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_that_somebody_needs_is_got_from_a_peer_at_once() {
     let stage = Stage::new(3).await;
-    let (parts, mut nodes) = stage.placed().await;
+    let (parts, nodes) = stage.placed().await;
+    for node in nodes {
+        node.stop().await;
+    }
+    // Nobody is told anything by probes.
+    let mut nodes = Vec::new();
+    for part in &parts {
+        let part = Part { probe_every: None, start_wait: Duration::ZERO, ..part.again() };
+        nodes.push(stage.start(&part).await);
+    }
+    for node in &nodes {
+        eventually("the map has all of them", || {
+            let map = &node.view().assignment;
+            map.nodes.iter().all(|row| row.boot.0 == 2 && row.status == NodeStatus::Up)
+        })
+        .await;
+    }
     let name = leader(&nodes).await.name;
     let silent = nodes.iter().position(|node| node.name != name).expect("there are three");
-    // Neither ZooKeeper nor probes tell it anything.
-    nodes.remove(silent).stop().await;
-    let part = Part { probe_every: None, start_wait: Duration::ZERO, ..parts[silent].again() };
-    let silent = stage.start(&part).await;
-    eventually("it is in the map", || {
-        let map = &nodes[0].view().assignment;
-        map.nodes.iter().any(|row| row.id.as_str() == part.name && row.boot.0 == 2)
-    })
-    .await;
-    let epoch = nodes[0].view().assignment.epoch.0;
-    silent.epoch(epoch).await;
-    stage.ensemble.cut(part.name);
+    let silent = nodes.remove(silent);
+    stage.ensemble.cut(silent.name);
     leader(&nodes).await.control.expired(Day(5));
     let mut newest = 0;
     eventually("the others have another map", || {
@@ -37,12 +44,9 @@ async fn a_map_that_somebody_needs_is_got_from_a_peer_at_once() {
     assert!(silent.view().assignment.epoch.0 < newest);
     // A request of a router that has it; its header says so.
     let deadline = Instant::now() + PATIENCE;
-    let peer = nodes[0].view().assignment.nodes.iter().position(|row| row.store == silent.store);
-    let peer = u16::try_from(peer.expect("it has a row")).expect("there are three");
-    let peer = nodes[0].control.peer(rangekeeper_placement::NodeIndex(peer)).expect("a peer");
-    let call =
-        rangekeeper_cluster::Call { deadline, urgency: rangekeeper_cluster::Urgency::MustTry };
-    peer.probe(call).await.expect("it answers");
+    let row = nodes[0].view().assignment.row(&node_id(silent.name), silent.store);
+    let peer = nodes[0].control.peer(row.expect("it has a row")).expect("it is a peer");
+    peer.probe(Call { deadline, urgency: Urgency::MustTry }).await.expect("it answers");
     assert!(silent.control.at_least(Epoch(newest), deadline).await);
     assert!(silent.view().assignment.epoch.0 >= newest);
     let soon = Instant::now() + Duration::from_millis(50);
