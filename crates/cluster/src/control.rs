@@ -256,11 +256,8 @@ impl Control {
     /// What this node's clock would drop: everything before `due`. If it leads, and its clock
     /// agrees with the others', that becomes the cluster's floor.
     pub fn expired(&self, due: Day) {
-        self.0.due.send_if_modified(|known| {
-            let is_later = due > *known;
-            *known = due.max(*known);
-            is_later
-        });
+        // Told each time: it may be the clock that is different now.
+        self.0.due.send_modify(|known| *known = due.max(*known));
     }
 
     /// Whether this node can take its part, or what it waits for.

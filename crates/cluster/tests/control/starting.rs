@@ -36,6 +36,11 @@ async fn nodes_that_start_without_zookeeper_serve_the_newest_map_that_one_of_the
     assert_eq!(c.view().assignment.epoch.0, 1, "what its folder has");
     let why = c.control.readiness().expect_err("nobody was asked yet");
     assert!(why.contains("peers are asked"), "{why}");
+    let me = c.view().me.expect("it has a row");
+    let place = c.view().assignment.shard(ShardId(0)).place_of(me).expect("it has every shard");
+    let version = c.view().assignment.version();
+    let verdict = c.control.judge_read(ShardId(0), place, version, c.store);
+    assert_eq!(verdict, Verdict::NotReady, "it may have been replaced by a newer map");
     let b = stage.start(&parts[1].again()).await;
     let a = stage.start(&parts[0].again()).await;
     for node in [&a, &b, &c] {
