@@ -175,10 +175,10 @@ impl Control {
         routed: Version,
         target: StoreId,
     ) -> Verdict {
-        match self.0.standing.may_serve() {
-            true => self.0.member.read().judge_write(shard, place, routed, target),
-            false => Verdict::NotReady,
+        if !self.0.standing.may_serve() {
+            return Verdict::NotReady;
         }
+        self.0.member.read().judge_write(shard, place, routed, target)
     }
 
     /// Whether a read of the slot may be answered; likewise.
@@ -189,10 +189,10 @@ impl Control {
         routed: Version,
         target: StoreId,
     ) -> Verdict {
-        match self.0.standing.may_serve() {
-            true => self.0.member.read().judge_read(shard, place, routed, target),
-            false => Verdict::NotReady,
+        if !self.0.standing.may_serve() {
+            return Verdict::NotReady;
         }
+        self.0.member.read().judge_read(shard, place, routed, target)
     }
 
     /// The epoch under which an acknowledgement here is given of what was routed by `routed`.
@@ -250,11 +250,8 @@ impl Control {
     /// What this node's clock would drop: everything before `due`. If it leads, and its clock
     /// agrees with the others', that becomes the cluster's floor.
     pub fn expired(&self, due: Day) {
-        self.0.due.send_if_modified(|known| {
-            let is_later = due > *known;
-            *known = due.max(*known);
-            is_later
-        });
+        // Told each time: it may be the clock that is different now.
+        self.0.due.send_modify(|known| *known = due.max(*known));
     }
 
     /// Whether this node can take its part, or what it waits for.

@@ -334,10 +334,11 @@ impl Leader {
                 self.note_damage(&node, incarnation, shard);
             }
             LeaderEvent::Applied(version, publish) => self.note_applied(version, publish, effects),
-            LeaderEvent::Heard(version) if version > self.highest.0 => {
-                self.highest = (version, None);
+            LeaderEvent::Heard(version) => {
+                if version > self.highest.0 {
+                    self.highest = (version, None);
+                }
             }
-            LeaderEvent::Heard(_) => {}
             LeaderEvent::Expired(day) => self.retention_floor = day.max(self.retention_floor),
             LeaderEvent::Published(outcome) => self.note_outcome(outcome, effects),
             LeaderEvent::Read(assignment) => self.note_read(assignment),

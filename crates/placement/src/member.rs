@@ -126,6 +126,11 @@ impl Member {
         self.damaged.contains_key(&shard)
     }
 
+    /// The shards whose copies here may not be used.
+    pub fn damaged(&self) -> impl Iterator<Item = ShardId> {
+        self.damaged.keys().copied()
+    }
+
     /// Takes an event in.
     pub fn step(&mut self, event: MemberEvent, effects: &mut Vec<MemberEffect>) {
         match event {

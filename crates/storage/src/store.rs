@@ -334,6 +334,7 @@ impl Store {
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         let engine = self.engine()?;
         let _alone = engine.maintenance.lock();
+        engine.keep_account()?;
         Ok(engine.checkpoint_all()?)
     }
 

@@ -17,6 +17,7 @@
 mod records;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use rangekeeper_model::Epoch;
@@ -59,6 +60,8 @@ pub(crate) struct UnsettledSets {
     records: Mutex<Records>,
     shards: Vec<Mutex<OfShard>>,
     writing: Mutex<()>,
+    /// What lies before this day is forgotten.
+    floor: AtomicU32,
 }
 
 /// What is unsettled in one shard, besides records.
@@ -85,6 +88,7 @@ impl UnsettledSets {
             records: Mutex::default(),
             shards: shards.iter().map(of_shard).collect(),
             writing: Mutex::default(),
+            floor: AtomicU32::new(0),
         }
     }
 
@@ -203,6 +207,9 @@ impl UnsettledSets {
 
     /// Forgets what lies before `floor`.
     pub(crate) fn drop_before(&self, floor: Day) {
+        if self.floor.swap(floor.0, Ordering::Relaxed) == floor.0 {
+            return;
+        }
         for shard in &self.shards {
             let mut of_shard = shard.lock();
             let gone = of_shard.entries.drop_before(floor);

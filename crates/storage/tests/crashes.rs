@@ -10,7 +10,7 @@ mod workload;
 
 use std::collections::BTreeSet;
 
-use keeper::{Keeper, Rows, TestClock, options, try_put};
+use keeper::{Keeper, Rows, TestClock, compare, options, try_put};
 use rangekeeper_model::{DAY_MS, Day, Labels, ShardCount, TenantId, TimeRange};
 use rangekeeper_storage::log::Durability;
 use rangekeeper_storage::oracle::{Batch, Oracle, OracleExemplar};
@@ -305,21 +305,6 @@ fn state(keeper: &dyn Keeper, tenant: &TenantId) -> (Rows, Vec<(Labels, Vec<Orac
 fn within<T: Ord + std::fmt::Debug>(must: &BTreeSet<T>, found: &BTreeSet<T>, may: &BTreeSet<T>) {
     assert!(must.is_subset(found), "missing: {:?}", must.difference(found));
     assert!(found.is_subset(may), "invented: {:?}", found.difference(may));
-}
-
-/// Names the first difference; whole answers are too long to read.
-fn compare(expected: &Rows, found: &Rows, what: &str) {
-    if expected == found {
-        return;
-    }
-    let points = |rows: &Rows| -> BTreeSet<String> {
-        let line = |labels: &_, point: &_| format!("{labels} {point:?}");
-        rows.iter().flat_map(|(l, points)| points.iter().map(move |p| line(l, p))).collect()
-    };
-    let (expected, found) = (points(expected), points(found));
-    let missing: Vec<_> = expected.difference(&found).take(3).collect();
-    let invented: Vec<_> = found.difference(&expected).take(3).collect();
-    panic!("{what}: missing {missing:#?}, invented {invented:#?}");
 }
 
 #[test]

@@ -59,13 +59,19 @@ async fn used(shared: &Shared, wanted: Wanted) {
 async fn ask(shared: &Shared, wanted: Wanted) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let had = |peer: &Peer| shared.speakers.has(peer.store(), wanted.version);
-        let holders = shared.roster.all().into_iter().filter(had).take(ASKED_AT_ONCE);
+        // Whoever has a newer one than this node: what is wanted may be nobody's.
+        let ours = shared.version();
+        let has = |peer: Peer| {
+            let theirs = shared.speakers.version_of(peer.store()).filter(|theirs| *theirs > ours);
+            theirs.map(|theirs| (theirs, peer))
+        };
+        let mut holders: Vec<_> = shared.roster.all().into_iter().filter_map(has).collect();
+        holders.sort_by_key(|(theirs, _)| std::cmp::Reverse(*theirs));
         let deadline = wanted.until.min(Instant::now() + PEER_WITHIN);
         let call = Call { deadline, urgency: Urgency::MustTry };
         // Dropped with this future, which ends the calls.
         let mut asked: JoinSet<Option<Bytes>> = JoinSet::new();
-        for peer in holders {
+        for (_, peer) in holders.into_iter().take(ASKED_AT_ONCE) {
             asked.spawn(async move { peer.newer_assignment(call).await.ok().flatten() });
         }
         let mut is_given = false;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rangekeeper_coordination::{self as coordination, Members, Registration};
+use rangekeeper_coordination::{
+    self as coordination, Members, Membership, Registration, SessionState,
+};
 use rangekeeper_model::StoreId;
 use rangekeeper_placement::{Assignment, MemberEffect, MemberEvent};
 use tokio::sync::{mpsc, watch};
@@ -33,8 +35,11 @@ struct Offer {
 
 struct Following {
     shared: Arc<Shared>,
-    /// The map that the member awaits on disk and that could not be written.
-    unwritten: Option<Offer>,
+    /// The map that the member awaits on disk and that could not be written, and when it is tried
+    /// again.
+    unwritten: Option<(Offer, Instant)>,
+    /// Whether ZooKeeper has told its map since the start.
+    has_read: bool,
 }
 
 /// Follows the map until the agent is stopped.
@@ -46,10 +51,11 @@ pub(super) async fn run(
     let mut published = shared.coordination.assignment();
     let mut members = shared.members.clone();
     let mut news = shared.news.subscribe();
+    let mut membership = shared.membership.subscribe();
     let start_wait = Instant::now() + shared.options.start_wait;
-    let mut following = Following { shared: Arc::clone(&shared), unwritten: None };
+    let mut following = Following { shared: Arc::clone(&shared), unwritten: None, has_read: false };
     loop {
-        let write_again = Instant::now() + WRITE_AGAIN;
+        let write_again = following.unwritten.as_ref().map(|(_, at)| *at);
         let is_asking = !shared.standing.has_asked();
         // Cancel-safe: all only wait, and what a channel gives is carried out before the next wait.
         tokio::select! {
@@ -65,8 +71,9 @@ pub(super) async fn run(
             },
             () = changed(&mut members) => following.meet(&mut members),
             () = changed(&mut news), if is_asking => {}
+            () = changed(&mut membership), if is_asking => {}
             () = sleep_until(start_wait), if is_asking => shared.standing.asked(),
-            () = sleep_until(write_again), if following.unwritten.is_some() => {
+            () = sleep_until(write_again.unwrap_or(start_wait)), if write_again.is_some() => {
                 following.write_again().await;
             }
         }
@@ -82,9 +89,7 @@ impl Following {
         match now {
             Some(coordination::Assignment::Published { payload, .. }) => {
                 self.take(payload).await;
-                // What it has is the newest there is, or an operator restored an older one: no
-                // reason to wait for anybody.
-                self.shared.standing.asked();
+                self.has_read = true;
             }
             // Whoever leads says that it is missing.
             Some(coordination::Assignment::Missing | coordination::Assignment::Unpublished(_))
@@ -128,7 +133,7 @@ impl Following {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             let text = format!("failed to {error}: {}", source.unwrap_or_default());
             self.shared.raise(AlarmKind::NotKept, text);
-            self.unwritten = Some(offer);
+            self.unwritten = Some((offer, Instant::now() + WRITE_AGAIN));
             return;
         }
         self.shared.alarms.clear(AlarmKind::NotKept);
@@ -139,11 +144,13 @@ impl Following {
         self.shared.apply(&offer.assignment, offer.encoded);
         let nodes = offer.assignment.nodes.len();
         info!(%version, term = %offer.assignment.term, nodes, "applied an assignment");
-        effects.iter().for_each(|effect| self.shared.note(effect));
+        for effect in &effects {
+            self.shared.note(effect);
+        }
     }
 
     async fn write_again(&mut self) {
-        if let Some(offer) = self.unwritten.take() {
+        if let Some((offer, _)) = self.unwritten.take() {
             self.keep(offer).await;
         }
     }
@@ -164,11 +171,19 @@ impl Following {
         self.shared.make_peers(others.map(address).collect());
     }
 
-    /// Whether every peer has said which map it has, and none has a newer one.
+    /// Whether there is a map, and it is the newest: ZooKeeper has told its own, or every peer has
+    /// said which it has. If ZooKeeper answers, whether this node has its name is waited for too.
     fn has_asked(&self) -> bool {
-        let speakers = &self.shared.speakers;
-        let mut peers = self.shared.roster.all().into_iter();
-        peers.all(|peer| speakers.of(peer.store()).is_some())
-            && speakers.newest().is_none_or(|newest| newest <= self.shared.version())
+        let shared = &self.shared;
+        let is_pending = matches!(*shared.membership.borrow(), Membership::Pending);
+        let is_connected = *shared.session.borrow() == SessionState::Connected;
+        if shared.view().is_none() || (is_connected && is_pending) {
+            return false;
+        }
+        let mut peers = shared.roster.all().into_iter();
+        let newest = shared.speakers.newest();
+        self.has_read
+            || peers.all(|peer| shared.speakers.of(peer.store()).is_some())
+                && newest.is_none_or(|newest| newest <= shared.version())
     }
 }

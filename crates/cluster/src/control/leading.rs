@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rangekeeper_coordination::{self as coordination, Candidate, Cluster, Membership, Role};
-use rangekeeper_model::{ClusterId, Generation, NodeId, ShardCount};
+use rangekeeper_model::{ClusterId, Generation, NodeId, ShardCount, ShardId, StoreId};
 use rangekeeper_placement::{Assignment, LeaderEvent, Probe, PublishOutcome, Replication};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -27,7 +27,6 @@ pub(super) use self::naming::{wishes, zone};
 use super::alarms::AlarmKind;
 use super::readiness::clock;
 use super::shared::{Shared, changed};
-use crate::peer::Peer;
 
 /// Results that wait to be taken in: a read, a publish, and a probe for each absent node.
 const RESULTS: usize = 64;
@@ -241,13 +240,15 @@ impl Driver {
         if self.warns_of_forgotten() {
             return None;
         }
-        let registered = self.shared.members.borrow().as_ref().map_or(0, |m| m.members.len());
-        if u32::try_from(registered).is_ok_and(|registered| registered < cluster.expect) {
+        let own = self.shared.identity.store;
+        let members = self.shared.members.borrow().clone().unwrap_or_default().members;
+        let mut stores = members.values().map(|member| StoreId(member.registration.store));
+        if u32::try_from(stores.len()).is_ok_and(|registered| registered < cluster.expect) {
             return None;
         }
         let hears_until = *self.hears_until.get_or_insert_with(|| Instant::now() + HEAR_WITHIN);
-        let is_heard = |peer: Peer| self.shared.speakers.of(peer.store()).is_some();
-        let are_heard = self.shared.roster.all().into_iter().all(is_heard);
+        let is_heard = |store| store == own || self.shared.speakers.of(store).is_some();
+        let are_heard = stores.all(is_heard);
         if !are_heard && Instant::now() < hears_until {
             return None;
         }
@@ -324,7 +325,7 @@ impl Driver {
         }
     }
 
-    /// Tells what maps this node and those that it hears have applied.
+    /// Tells what maps this node and those that it hears have applied, and what is damaged here.
     fn feed_heard(&mut self) {
         if let Some(view) = self.shared.view() {
             let map = &view.assignment;
@@ -332,6 +333,15 @@ impl Driver {
         }
         if let Some(newest) = self.shared.speakers.newest() {
             self.feed(LeaderEvent::Heard(newest));
+        }
+        // What others find damaged they cannot say yet: no message has a place for it.
+        let membership = self.shared.membership.borrow().clone();
+        if let Membership::Registered(incarnation) = membership {
+            let damaged: Vec<ShardId> = self.shared.member.read().damaged().collect();
+            for shard in damaged {
+                let node = self.shared.options.node.clone();
+                self.feed(LeaderEvent::Damaged(node, incarnation, shard));
+            }
         }
     }
 

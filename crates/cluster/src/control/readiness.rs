@@ -19,7 +19,7 @@ pub(super) fn readiness(shared: &Shared) -> Result<(), String> {
     if let Membership::Refused(error) = &*shared.membership.borrow() {
         return Err(format!("failed to {error}"));
     }
-    if !shared.standing.may_serve() {
+    if shared.standing.is_refused() {
         return Err("ZooKeeper has another cluster where this one was".to_owned());
     }
     if let Some(why) = shared.standing.suspicion() {

@@ -65,7 +65,8 @@ pub(super) struct Standing {
     /// It has had its name since it started.
     has_registered: AtomicBool,
     is_replayed: AtomicBool,
-    /// Peers were asked for a newer map than the one from disk.
+    /// Since its start, ZooKeeper or peers were asked for a newer map than the one from disk, or
+    /// the time for that is over; and if ZooKeeper answers, so was this node for its name.
     has_asked: AtomicBool,
     /// Why the whole folder is not to be trusted.
     suspicion: Mutex<Option<String>>,
@@ -110,10 +111,15 @@ pub(super) struct Shared {
 }
 
 impl Standing {
-    /// Whether requests may be judged at all.
+    /// Whether requests may be judged at all: its name is not another's, and nobody who was asked
+    /// has a newer map.
     #[inline]
     pub(super) fn may_serve(&self) -> bool {
-        !self.is_refused.load(Ordering::Acquire)
+        !self.is_refused() && self.has_asked()
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Acquire)
     }
 
     pub(super) fn refuse(&self) {
@@ -189,10 +195,8 @@ impl Shared {
             clock,
         };
         let shared = Arc::new(shared);
-        match cached.zip(encoded) {
-            Some((assignment, encoded)) => shared.apply(&assignment, encoded),
-            // There is nobody to ask.
-            None => shared.standing.asked(),
+        if let Some((assignment, encoded)) = cached.zip(encoded) {
+            shared.apply(&assignment, encoded);
         }
         (shared, incoming)
     }
@@ -228,12 +232,12 @@ impl Shared {
     /// Asks for a map of this version until then.
     pub(super) fn want(&self, version: Version, until: Instant) {
         self.wanted.send_if_modified(|wanted| {
-            let is_over = wanted.until <= Instant::now();
             let before = *wanted;
-            if is_over || version > wanted.version {
-                *wanted = Wanted { version, until };
-            }
-            wanted.until = until.max(wanted.until);
+            *wanted = if before.until <= Instant::now() {
+                Wanted { version, until }
+            } else {
+                Wanted { version: version.max(before.version), until: until.max(before.until) }
+            };
             *wanted != before
         });
     }
@@ -246,7 +250,9 @@ impl Shared {
         self.warn_of_two(speaker, said);
         let mut effects = Vec::new();
         self.member.write().step(MemberEvent::Heard(speaker.store, said), &mut effects);
-        effects.iter().for_each(|effect| self.note(effect));
+        for effect in &effects {
+            self.note(effect);
+        }
         self.news.send_replace(());
     }
 

@@ -45,10 +45,9 @@ impl Speakers {
         self.0.lock().values().map(|heard| version(heard.speaker.view)).max()
     }
 
-    /// Whether anybody has this map or a later one.
-    pub(super) fn has(&self, store: StoreId, wanted: Version) -> bool {
-        let heard = self.0.lock();
-        heard.get(&store).is_some_and(|heard| version(heard.speaker.view) >= wanted)
+    /// The map that the owner of a data folder said it had.
+    pub(super) fn version_of(&self, store: StoreId) -> Option<Version> {
+        self.0.lock().get(&store).map(|heard| version(heard.speaker.view))
     }
 
     /// Forgets all but these.

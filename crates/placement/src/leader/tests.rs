@@ -295,6 +295,37 @@ fn it_publishes_above_all_that_nodes_have_and_names_two_publishes_of_one_version
 }
 
 #[test]
+fn what_is_only_heard_is_outranked_and_its_publish_is_learnt_later() {
+    let mut shell = Shell::placed(CarryOut::Propose);
+    let version = Version { generation: Generation(1), epoch: Epoch(41) };
+    shell.step(LeaderEvent::Heard(version));
+    shell.wait(2_000);
+    assert_eq!(shell.last().epoch, Epoch(42));
+    shell.step(LeaderEvent::Heard(Version { epoch: Epoch(3), ..version }));
+    shell.wait(2_000);
+    assert_eq!(shell.last().epoch, Epoch(42), "nothing new");
+    shell.step(LeaderEvent::Applied(version, PublishId(5)));
+    assert_eq!(shell.alarms(), [] as [&LeaderAlarm; 0]);
+    shell.step(LeaderEvent::Applied(version, PublishId(6)));
+    let alarm = LeaderAlarm::TwoPublishes(version, PublishId(5), PublishId(6));
+    assert_eq!(shell.alarms(), [&alarm]);
+}
+
+#[test]
+fn it_says_whether_the_map_is_frozen_while_it_leads() {
+    let mut shell = Shell::placed(CarryOut::Propose);
+    assert!(shell.leader.has_placed());
+    assert_eq!(shell.leader.frozen(), None);
+    shell.step(registrations(2..4));
+    assert_eq!(shell.leader.frozen(), Some((2, 4)));
+    shell.step(registrations(1..4));
+    assert_eq!(shell.leader.frozen(), None);
+    shell.step(registrations(2..4));
+    shell.step(LeaderEvent::Deposed);
+    assert_eq!(shell.leader.frozen(), None);
+}
+
+#[test]
 fn nodes_that_are_too_few_are_said_and_one_alone_gets_everything() {
     let mut shell = Shell::new(Policy::new(2), Replication::Three);
     shell.step(registrations(0..2));

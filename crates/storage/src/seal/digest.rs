@@ -68,6 +68,7 @@ impl Db {
             let mut decoder = Decoder::default();
             for (_, value) in rows {
                 if let Some(damage) = decoder.decode(value, TimeRange::ALL, &mut samples).first() {
+                    self.note_damaged_shard(id.shard());
                     return Err(self.unreadable(OPERATION, day, &format!("{damage:?}")));
                 }
             }

@@ -152,7 +152,7 @@ impl<'db> Worker<'db> {
         if sealed_digest(&row.value).is_some() {
             return;
         }
-        if !self.decode(std::slice::from_ref(row)) {
+        if !self.decode(id, std::slice::from_ref(row)) {
             return;
         }
         let value = self.sealer.seal(&self.samples);
@@ -161,7 +161,7 @@ impl<'db> Worker<'db> {
 
     /// Encodes all rows of a series as one, or each by itself where that is smaller.
     fn seal_together(&mut self, id: SeriesId, rows: &[Row], batch: &mut WriteBatch) {
-        if !self.decode(rows) {
+        if !self.decode(id, rows) {
             // What can be read is sealed by itself all the same.
             for row in rows {
                 self.seal_row(id, row, batch);
@@ -200,13 +200,14 @@ impl<'db> Worker<'db> {
     }
 
     /// Unites the rows in `self.samples`; says whether all of them could be read.
-    fn decode(&mut self, rows: &[Row]) -> bool {
+    fn decode(&mut self, id: SeriesId, rows: &[Row]) -> bool {
         self.samples.clear();
         for row in rows {
             let damages = self.decoder.decode(&row.value, TimeRange::ALL, &mut self.samples);
             if !damages.is_empty() {
                 self.sealed.damaged += 1;
                 self.db.count_damage();
+                self.db.note_damaged_shard(id.shard());
                 return false;
             }
         }

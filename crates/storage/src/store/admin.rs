@@ -13,6 +13,7 @@ impl Engine {
         let _alone = self.maintenance.lock();
         // The file that is written now is closed, so that it can go too.
         self.log().rotate()?.wait()?;
+        self.keep_account()?;
         self.checkpoint_all()?;
         self.evict_idle();
         self.db.seal_all_now(&|| self.is_stopping())?;

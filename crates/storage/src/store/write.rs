@@ -351,7 +351,8 @@ impl Write {
     fn append(&mut self, position: Position) -> Committed {
         let now_s = self.engine.now_s();
         let mut committed = Committed { position: Some(position), ..Committed::default() };
-        let mut touched = self.engine.unsettled.as_ref().map(|_| Vec::new());
+        let most = self.columns.known.len() + self.columns.histograms.len();
+        let mut touched = self.engine.unsettled.as_ref().map(|_| Vec::with_capacity(most));
         self.append_rest(&mut committed, touched.as_mut(), now_s);
         let has_histograms = touched.as_ref().is_some_and(|touched| !touched.is_empty());
         // From here on each series is let go as soon as it has its samples.

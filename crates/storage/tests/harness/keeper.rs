@@ -12,7 +12,8 @@ use rangekeeper_model::{Labels, Matcher, Samples, ShardCount, TenantId, TimeRang
 use rangekeeper_storage::db::never;
 use rangekeeper_storage::oracle::{Batch, Oracle, OracleExemplar};
 use rangekeeper_storage::{
-    Clock, FamilyKey, MetadataRow, ReadLimits, Store, StoreError, StoreOptions, WriteError,
+    Clock, Committed, FamilyKey, MetadataRow, ReadLimits, Store, StoreError, StoreOptions,
+    WriteError,
 };
 
 /// A sample: time, start timestamp, and what it is, as bytes.
@@ -171,7 +172,7 @@ impl Keeper for Store {
 
 /// Writes to a store. Of every other row that is not canonical as it was sent, the raw bytes differ
 /// from the canonical ones, as from a sender that does not sort.
-pub fn try_put(store: &Store, tenant: &TenantId, batch: &Batch) -> Result<(), WriteError> {
+pub fn try_put(store: &Store, tenant: &TenantId, batch: &Batch) -> Result<Committed, WriteError> {
     let mut write = store.write(tenant)?;
     for (number, row) in batch.rows.iter().enumerate() {
         let mut raw = row.labels.as_bytes().to_vec();
@@ -204,7 +205,7 @@ pub fn try_put(store: &Store, tenant: &TenantId, batch: &Batch) -> Result<(), Wr
     assert_eq!(committed.samples, count(|row| row.floats.len()));
     assert_eq!(committed.histograms, count(|row| row.histograms.len()));
     assert_eq!(committed.exemplars, count(|row| row.exemplars.len()));
-    Ok(())
+    Ok(committed)
 }
 
 /// Asks a store that may be damaged.
@@ -227,7 +228,23 @@ pub fn try_select(
     Ok(rows)
 }
 
-fn points(samples: &Samples) -> Vec<Point> {
+/// Names the first difference; whole answers are too long to read.
+pub fn compare(expected: &Rows, found: &Rows, what: &str) {
+    if expected == found {
+        return;
+    }
+    let points = |rows: &Rows| -> BTreeSet<String> {
+        let line = |labels: &_, point: &_| format!("{labels} {point:?}");
+        rows.iter().flat_map(|(l, points)| points.iter().map(move |p| line(l, p))).collect()
+    };
+    let (expected, found) = (points(expected), points(found));
+    let missing: Vec<_> = expected.difference(&found).take(3).collect();
+    let invented: Vec<_> = found.difference(&expected).take(3).collect();
+    panic!("{what}: missing {missing:#?}, invented {invented:#?}");
+}
+
+/// The samples as points.
+pub fn points(samples: &Samples) -> Vec<Point> {
     let floats = &samples.floats;
     assert!(floats.timestamps.is_sorted_by(|a, b| a < b), "times of floats rise");
     let mut points: Vec<Point> = (0..floats.len())

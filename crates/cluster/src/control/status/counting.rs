@@ -41,10 +41,9 @@ pub(super) fn alive(shared: &Shared, view: &MapView) -> Vec<bool> {
         let is_up = matches!(row.status, NodeStatus::Up | NodeStatus::Draining);
         match shared.roster.of_row(index).map(|peer| peer.health().borrow().probed.clone()) {
             Some(Probed::Answered { .. }) => true,
-            Some(Probed::Failed(_)) => false,
             Some(Probed::NotYet) => is_up,
-            // Another data folder is at its name now, or nobody talks to it.
-            None => false,
+            // None: another data folder is at its name now, or nobody talks to it.
+            Some(Probed::Failed(_)) | None => false,
         }
     };
     rows.map(is_alive).collect()

@@ -23,7 +23,7 @@ pub(in super::super) fn status(shared: &Shared) -> Status {
     let members = shared.members.borrow().clone().unwrap_or_default();
     let ready = readiness::readiness(shared);
     let shards = view.as_ref().map_or_else(Vec::new, |view| shards(shared, view));
-    let proposals = shared.leading.lock().proposals.iter().map(proposal).collect();
+    let proposals = shared.leading.lock().proposals.iter().copied().map(proposal).collect();
     Status {
         cluster: shared.identity.cluster.to_string(),
         path: shared.coordination.root().to_owned(),
@@ -224,7 +224,7 @@ fn summary(map: &Assignment, shards: &[ShardStatus]) -> Summary {
     summary
 }
 
-fn proposal(proposal: &Proposal) -> ProposalStatus {
+fn proposal(proposal: Proposal) -> ProposalStatus {
     ProposalStatus {
         kind: kind_name(proposal.kind),
         shard: proposal.shard.0,

@@ -76,6 +76,10 @@ pub async fn another_cluster_is_refused<S: Stage>(cast: &Cast<S>) {
     let mut assignment = operator.handle.assignment();
     let seen = until(&mut assignment, "the map", Option::is_some).await;
     assert_eq!(seen, Some(Assignment::Unpublished(Version(0))));
+    // The same for whoever learns later where it belongs.
+    assert_eq!(operator.handle.belong(Uuid::from_u128(1)), Ok(()));
+    let late = operator.handle.belong(Uuid::from_u128(9));
+    assert!(matches!(late, Err(Error::OtherCluster { .. })), "{late:?}");
 }
 
 pub async fn a_cluster_that_is_gone_is_not_made_again<S: Stage>(cast: &Cast<S>) {

@@ -87,6 +87,7 @@ pub async fn a_publish_meets_what_was_read<S: Stage>(cast: &Cast<S>) {
     let payload = bytes("map 1");
     let published = Some(Assignment::Published { version: first, payload });
     until(&mut assignment, "the first map", |a| *a == published).await;
+    assert_eq!(operator.handle.read_assignment().await.ok(), published);
     let path = cast.path("/assignment");
     assert_eq!(
         a.handle.publish(term, Version(0), &bytes("map 2")).await,
@@ -102,6 +103,7 @@ pub async fn a_publish_meets_what_was_read<S: Stage>(cast: &Cast<S>) {
     // A map that is lost is said to be, and nobody makes another.
     assert!(cast.stage.delete(&path).await);
     until(&mut assignment, "the loss", |a| *a == Some(Assignment::Missing)).await;
+    assert_eq!(operator.handle.read_assignment().await, Ok(Assignment::Missing));
     let error = a.handle.publish(term, first, &bytes("map 2")).await.unwrap_err();
     assert!(matches!(error, Error::Refused { refusal: Refusal::NoNode, .. }), "{error}");
 }

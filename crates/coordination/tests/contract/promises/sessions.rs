@@ -42,7 +42,7 @@ pub async fn lost_answers_are_settled<S: Stage>(cast: &Cast<S>) {
         let mut session = b.handle.session();
         until(&mut session, "a session", |state| *state == SessionState::Connected).await;
         cast.lose_next_answer(&b, fate);
-        registered(&mut b.handle.register(registration("b", 1, boot.into()))).await;
+        registered(&mut b.handle.register(registration("b", 1, boot))).await;
         a.handle.resign().await.unwrap();
     }
 }

@@ -1,0 +1,457 @@
+//! What is not known to be at all places is never forgotten: not by settling something else, not by
+//! checkpoints, crashes and restarts; what is settled goes; and one full copy with the unsettled of
+//! another is all that was written to either.
+//!
+//! `RANGEKEEPER_SEED` runs one seed, `RANGEKEEPER_SOAK=1` runs many.
+
+#[path = "harness/copies.rs"]
+mod copies;
+#[path = "harness/keeper.rs"]
+mod keeper;
+#[path = "harness/workload.rs"]
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use copies::{Copy, all_in, deliver, touched, unite, view};
+use keeper::{Keeper, Point, Rows, TestClock};
+use rangekeeper_model::{
+    DAY_MS, Labels, SeriesId, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
+};
+use rangekeeper_placement::{Epoch, Place, UnsettledKey};
+use rangekeeper_storage::log::Position;
+use rangekeeper_storage::oracle::{Batch, Oracle};
+use rangekeeper_storage::{Scope, UnsettledStats};
+use workload::{Workload, seeds};
+
+const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
+const REACH_MS: i64 = 2 * DAY_MS;
+const STEPS: usize = 60;
+const AGE: Duration = Duration::from_secs(10);
+
+/// A write that is not settled.
+#[derive(Clone)]
+struct Unsettled {
+    position: Position,
+    tenant: TenantId,
+    /// Labels and time of each sample.
+    samples: BTreeMap<(SeriesId, Window), BTreeSet<(Labels, i64)>>,
+}
+
+/// One copy, and what it must not forget.
+struct Alone {
+    copy: Copy,
+    clock: TestClock,
+    workload: Workload,
+    must: Vec<Unsettled>,
+    /// Chunks that may be unsettled: of writes that were not settled, or not noted to be.
+    may: BTreeSet<(SeriesId, Window)>,
+    /// Chunks of what was settled since the account was last written.
+    recent: BTreeSet<(SeriesId, Window)>,
+    most_chunks: usize,
+}
+
+impl Alone {
+    fn new(seed: u64) -> Self {
+        let mut workload = Workload::new(seed);
+        let clock = TestClock::at(T0);
+        let random = &mut workload.random;
+        let most_chunks = [3, 4096][random.usize(..2)];
+        let shards = 1 << random.u32(..6);
+        let flush_samples = [3, 60][random.usize(..2)];
+        let copy = Copy::new(&clock, shards, |options| {
+            options.unsettled_chunks = most_chunks;
+            options.unsettled_age = AGE;
+            options.flush_samples = flush_samples;
+        });
+        let (may, recent) = (BTreeSet::new(), BTreeSet::new());
+        Self { copy, clock, workload, must: Vec::new(), may, recent, most_chunks }
+    }
+
+    fn step(&mut self) -> &'static str {
+        match self.workload.random.u8(..100) {
+            0..50 => self.write(),
+            50..60 => self.settle_an_old_one(),
+            60..70 => self.crash(),
+            70..75 => {
+                self.copy.restart();
+                self.age();
+                "restart"
+            }
+            75..85 => {
+                self.copy.store().checkpoint().unwrap();
+                self.account_is_written();
+                "checkpoint"
+            }
+            85..88 => {
+                self.copy.store().seal_all().unwrap();
+                self.account_is_written();
+                "seal"
+            }
+            88..94 => {
+                let by_ms = self.workload.random.i64(1..WINDOW_MS);
+                self.clock.set(self.clock.now_ms() + by_ms);
+                self.age();
+                "time goes on"
+            }
+            _ => self.deliver(),
+        }
+    }
+
+    fn write(&mut self) -> &'static str {
+        let (tenant, batch) = self.workload.batch(self.clock.now_ms(), REACH_MS);
+        let Some(position) = self.copy.put(&tenant, &batch) else { return "write nothing" };
+        let mut unsettled = self.unsettled(position, &tenant, &batch);
+        let settled = match self.workload.random.u8(..10) {
+            0..6 => self.settle(&mut unsettled, None),
+            6..8 => {
+                let shards = self.some_shards();
+                self.settle(&mut unsettled, Some(&shards))
+            }
+            _ => BTreeSet::new(),
+        };
+        self.recent.extend(settled);
+        self.must.push(unsettled);
+        self.must.retain(|write| !write.samples.is_empty());
+        "write"
+    }
+
+    fn unsettled(&self, position: Position, tenant: &TenantId, batch: &Batch) -> Unsettled {
+        let mut samples: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for row in &batch.rows {
+            let id = self.copy.id_of(tenant, &row.labels);
+            let floats = row.floats.iter().map(|(at_ms, ..)| *at_ms);
+            for at_ms in floats.chain(row.histograms.iter().map(|sample| sample.timestamp_ms)) {
+                let of_chunk = samples.entry((id, Window::of(at_ms))).or_default();
+                of_chunk.insert((row.labels.clone(), at_ms));
+            }
+        }
+        let chunks: BTreeSet<_> = touched(&self.copy, tenant, batch).into_iter().collect();
+        assert!(chunks.iter().eq(samples.keys()));
+        Unsettled { position, tenant: tenant.clone(), samples }
+    }
+
+    fn some_shards(&mut self) -> Vec<ShardId> {
+        let shards = self.copy.options.cluster.unwrap().shards;
+        shards.iter().filter(|_| self.workload.random.bool()).collect()
+    }
+
+    /// Settles a write, or its part in some shards; returns the chunks of that.
+    fn settle(
+        &self,
+        write: &mut Unsettled,
+        shards: Option<&[ShardId]>,
+    ) -> BTreeSet<(SeriesId, Window)> {
+        self.copy.store().settle(write.position, shards);
+        let is_settled = |id: SeriesId| shards.is_none_or(|shards| shards.contains(&id.shard()));
+        let (settled, left) = std::mem::take(&mut write.samples)
+            .into_iter()
+            .partition(|((id, _), _)| is_settled(*id));
+        write.samples = left;
+        settled.into_keys().collect()
+    }
+
+    /// A word that comes late, maybe after the record became entries.
+    fn settle_an_old_one(&mut self) -> &'static str {
+        if self.must.is_empty() {
+            return "settle nothing";
+        }
+        let at = self.workload.random.usize(..self.must.len());
+        let mut write = self.must.swap_remove(at);
+        let settled = self.settle(&mut write, None);
+        self.recent.extend(settled);
+        "settle an old one"
+    }
+
+    /// Now it says what is settled, up to the first record that is not.
+    fn account_is_written(&mut self) {
+        if self.copy.store().unsettled_stats().records == 0 {
+            self.recent.clear();
+        }
+    }
+
+    fn age(&mut self) {
+        self.may.extend(self.must.iter().flat_map(|write| write.samples.keys()));
+    }
+
+    fn crash(&mut self) -> &'static str {
+        self.copy.crash();
+        self.age();
+        self.may.append(&mut self.recent);
+        "crash"
+    }
+
+    /// Some of the entries are delivered to all places.
+    fn deliver(&mut self) -> &'static str {
+        let by_ms = i64::try_from(AGE.as_millis()).unwrap();
+        self.clock.set(self.clock.now_ms() + by_ms);
+        self.age();
+        let store = self.copy.store();
+        store.checkpoint().unwrap();
+        assert_eq!(store.unsettled_stats().records, 0, "they are all too old");
+        self.recent.clear();
+        let view = view();
+        for (shard, count) in store.unsettled_shards() {
+            let most = self.workload.random.usize(..=count);
+            for (key, mark, _) in store.undelivered(shard, most) {
+                let places = (0..3).map(Place);
+                let settled: Vec<bool> = places
+                    .map(|place| store.delivered(shard, key, mark, place, Epoch(1), &view))
+                    .collect();
+                assert_eq!(settled, [false, false, true]);
+                let is_of = |id: &SeriesId, window: &Window| match key {
+                    UnsettledKey::Chunk(w, series) => (w, series) == (*window, *id),
+                    UnsettledKey::Day(day) => id.shard() == shard && window.day() == day,
+                    UnsettledKey::Record(_) => false,
+                };
+                for write in &mut self.must {
+                    write.samples.retain(|(id, window), _| !is_of(id, window));
+                }
+                // Until the account is written, a crash brings them back.
+                let (gone, left) =
+                    std::mem::take(&mut self.may).into_iter().partition(|(id, w)| is_of(id, w));
+                self.may = left;
+                self.recent.extend::<BTreeSet<_>>(gone);
+            }
+        }
+        "deliver"
+    }
+
+    fn check(&self) {
+        let stats = self.copy.store().unsettled_stats();
+        assert_eq!(stats.oldest_ms.is_some(), stats.records + stats.chunks + stats.days > 0);
+        if self.most_chunks > self.may.len() {
+            let may = self.may.len();
+            assert!(stats.chunks <= may && stats.days == 0, "{stats:?}, of at most {may}");
+        }
+        for tenant in self.workload.tenants() {
+            let mine = self.must.iter().filter(|write| write.tenant == *tenant);
+            let must: BTreeSet<_> =
+                mine.flat_map(|write| write.samples.values().flatten()).collect();
+            let ask = |is_full| {
+                let scope = all_in(&self.copy.options, is_full);
+                let found = self.copy.select_in(tenant, &[], TimeRange::ALL, &scope);
+                by_time(unite(&[found], TimeRange::ALL))
+            };
+            let (all, unsettled) = (ask(true), ask(false));
+            for sample in must {
+                assert!(all.contains_key(sample), "it was written");
+                assert_eq!(unsettled.get(sample), all.get(sample), "{sample:?} is forgotten");
+            }
+            assert!(unsettled.keys().all(|sample| all.contains_key(sample)), "none is invented");
+        }
+    }
+}
+
+fn by_time(rows: Rows) -> BTreeMap<(Labels, i64), Point> {
+    let points = |(labels, points): (Labels, Vec<Point>)| {
+        points.into_iter().map(move |point| ((labels.clone(), point.0), point))
+    };
+    rows.into_iter().flat_map(points).collect()
+}
+
+#[test]
+fn nothing_unsettled_is_forgotten_and_what_is_settled_goes() {
+    for seed in seeds(6) {
+        println!("RANGEKEEPER_SEED={seed}");
+        let mut run = Alone::new(seed);
+        for number in 0..STEPS {
+            let step = run.step();
+            println!("{number}: {step}");
+            run.check();
+        }
+        run.copy.store().close();
+    }
+}
+
+/// Several copies that miss writes, and all that was written to any.
+struct Several {
+    copies: Vec<Copy>,
+    clock: TestClock,
+    workload: Workload,
+    oracle: Oracle,
+}
+
+impl Several {
+    fn new(seed: u64, copies: usize) -> Self {
+        let mut workload = Workload::new(seed);
+        let clock = TestClock::at(T0);
+        let shards = 1 << workload.random.u32(..6);
+        let copies = (0..copies)
+            .map(|_| {
+                let random = &mut workload.random;
+                let most_chunks = [2, 4096][random.usize(..2)];
+                let flush_samples = [3, 60][random.usize(..2)];
+                Copy::new(&clock, shards, |options| {
+                    options.retention_ms = 3 * DAY_MS;
+                    options.unsettled_chunks = most_chunks;
+                    options.flush_samples = flush_samples;
+                })
+            })
+            .collect();
+        let oracle = Oracle::new(clock.clock(), i64::MAX);
+        Self { copies, clock, workload, oracle }
+    }
+
+    fn step(&mut self) -> &'static str {
+        let at = self.workload.random.usize(..self.copies.len());
+        match self.workload.random.u8(..100) {
+            0..55 => self.write(),
+            55..63 => {
+                self.copies[at].crash();
+                "crash"
+            }
+            63..66 => {
+                self.copies[at].restart();
+                "restart"
+            }
+            66..76 => {
+                self.copies[at].store().checkpoint().unwrap();
+                "checkpoint"
+            }
+            76..80 => {
+                self.copies[at].store().seal_all().unwrap();
+                "seal"
+            }
+            80..90 => {
+                let by_ms = self.workload.random.i64(1..2 * WINDOW_MS);
+                self.clock.set(self.clock.now_ms() + by_ms);
+                "time goes on"
+            }
+            90..93 => self.raise_floor(),
+            _ => self.deliver_some(at),
+        }
+    }
+
+    /// A write that some copy may miss, of which the router then speaks or not.
+    fn write(&mut self) -> &'static str {
+        let (tenant, batch) = self.workload.batch(self.clock.now_ms(), REACH_MS);
+        let missed = match self.workload.random.u8(..10) {
+            0..5 => None,
+            _ => Some(self.workload.random.usize(..self.copies.len())),
+        };
+        let mut positions = Vec::new();
+        for (at, copy) in self.copies.iter().enumerate().filter(|(at, _)| Some(*at) != missed) {
+            positions.extend(copy.put(&tenant, &batch).map(|position| (at, position)));
+        }
+        self.oracle.put(&tenant, &batch);
+        if missed.is_none() {
+            let shards = self.copies[0].options.cluster.unwrap().shards;
+            let some: Vec<_> = shards.iter().filter(|_| self.workload.random.bool()).collect();
+            for (at, position) in positions {
+                // Each word can be lost.
+                match self.workload.random.u8(..10) {
+                    0..6 => self.copies[at].store().settle(position, None),
+                    6..8 => self.copies[at].store().settle(position, Some(&some)),
+                    _ => {}
+                }
+            }
+        }
+        self.clock.set(self.clock.now_ms() + 3_000);
+        "write"
+    }
+
+    fn raise_floor(&mut self) -> &'static str {
+        let due = self.copies.iter().map(|copy| copy.store().due_floor()).min().unwrap();
+        for copy in &self.copies {
+            copy.store().raise_floor(due).unwrap();
+        }
+        self.oracle.raise_floor(due);
+        "raise the floor"
+    }
+
+    fn deliver_some(&mut self, from: usize) -> &'static str {
+        for (shard, count) in self.copies[from].store().unsettled_shards() {
+            if self.copies.len() == 3 && self.workload.random.bool() {
+                deliver(&self.copies, from, shard, self.workload.random.usize(1..=count));
+            }
+        }
+        "deliver some"
+    }
+
+    /// Every copy, read in full with the unsettled of each other one.
+    fn check(&mut self) {
+        let shards = self.copies[0].options.cluster.unwrap().shards;
+        for tenant in self.workload.tenants().to_vec() {
+            let is_all = self.workload.random.bool();
+            let matchers = if is_all { vec![] } else { self.workload.matchers() };
+            let range = match self.workload.random.bool() {
+                true => TimeRange::ALL,
+                false => self.workload.range(self.clock.now_ms(), REACH_MS),
+            };
+            let expected = self.oracle.ask(&tenant, &matchers, range);
+            let first = self.workload.random.usize(..self.copies.len());
+            let second = (first + 1) % self.copies.len();
+            // Of some shards the one is read in full, of the rest the other.
+            let (ours, theirs) = shards
+                .iter()
+                .map(|shard| u32::from(shard.0))
+                .partition(|_| self.workload.random.bool());
+            let one = Scope { full: ours, unsettled: theirs };
+            let other = Scope { full: one.unsettled.clone(), unsettled: one.full.clone() };
+            let found = [(first, one), (second, other)]
+                .map(|(at, scope)| self.copies[at].select_in(&tenant, &matchers, range, &scope));
+            keeper::compare(
+                &expected,
+                &unite(&found, range),
+                &format!("copies {first} and {second}, {matchers:?} in {range:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn one_full_copy_and_the_unsettled_of_another_are_all_that_was_written() {
+    for seed in seeds(4) {
+        for copies in [2, 3] {
+            println!("RANGEKEEPER_SEED={seed}, {copies} copies");
+            let mut run = Several::new(seed, copies);
+            for number in 0..STEPS {
+                let step = run.step();
+                println!("{number}: {step}");
+                run.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn holders_that_deliver_bring_all_copies_to_the_same_and_then_nothing_is_unsettled() {
+    for seed in seeds(2) {
+        println!("RANGEKEEPER_SEED={seed}");
+        let mut run = Several::new(seed, 3);
+        for _ in 0..STEPS {
+            run.step();
+        }
+        run.clock.set(run.clock.now_ms() + 11_000);
+        for copy in &run.copies {
+            copy.store().checkpoint().unwrap();
+        }
+        let mut rounds = 0;
+        while run.copies.iter().any(|copy| !copy.store().unsettled_shards().is_empty()) {
+            for from in 0..run.copies.len() {
+                for (shard, _) in run.copies[from].store().unsettled_shards() {
+                    deliver(&run.copies, from, shard, usize::MAX);
+                }
+            }
+            rounds += 1;
+            assert!(rounds < 10, "what is delivered does not travel back for ever");
+        }
+        for copy in &mut run.copies {
+            assert_eq!(copy.store().unsettled_stats(), UnsettledStats::default());
+            let shards = copy.options.cluster.unwrap().shards;
+            assert!(shards.iter().all(|shard| copy.store().is_settled_for(shard, Place(1))));
+            copy.store().checkpoint().unwrap();
+            copy.crash();
+            assert_eq!(copy.store().unsettled_stats(), UnsettledStats::default(), "after a crash");
+        }
+        for tenant in run.workload.tenants() {
+            let expected = run.oracle.ask(tenant, &[], TimeRange::ALL);
+            for (at, copy) in run.copies.iter().enumerate() {
+                let found = Keeper::ask(copy.store(), tenant, &[], TimeRange::ALL);
+                keeper::compare(&expected, &found, &format!("of copy {at}"));
+            }
+        }
+    }
+}
