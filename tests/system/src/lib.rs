@@ -19,6 +19,7 @@ pub mod programs;
 pub mod remote_write;
 pub mod scraping;
 pub mod workload;
+pub mod zookeeper;
 
 #[path = "../../powerloss/src/table.rs"]
 mod table;

@@ -67,12 +67,16 @@ pub fn cache() -> PathBuf {
     home.join(".cache/rangekeeper")
 }
 
+/// Where the tests' tools are unpacked: a root of a file system.
+pub fn unpacked() -> PathBuf {
+    let tools = std::env::var_os("RANGEKEEPER_TOOLS");
+    tools.map_or_else(|| cache().join("tools"), PathBuf::from).join("root")
+}
+
 /// Looks in `.peers`, then where the tests' tools are unpacked, then in `PATH`.
 fn tool(name: &str) -> Result<PathBuf> {
-    let tools =
-        std::env::var_os("RANGEKEEPER_TOOLS").map_or_else(|| cache().join("tools"), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    [root().join(".peers/root/usr/bin"), tools.join("root/usr/bin")]
+    [root().join(".peers/root/usr/bin"), unpacked().join("usr/bin")]
         .into_iter()
         .chain(std::env::split_paths(&path))
         .find_map(|folder| existing(folder.join(name)))

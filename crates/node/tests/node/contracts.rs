@@ -5,6 +5,8 @@
 //! tests with `RANGEKEEPER_WRITE_CONTRACTS=1`, which writes the lists anew, and commits the
 //! difference.
 
+mod clustered;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -52,6 +54,7 @@ fn metrics() {
         available_bytes: 1 << 30,
         accept_loss: false,
     });
+    node.runtime.block_on(clustered::register(&node.registry));
     let mut list = String::new();
     for definition in node.registry.definitions() {
         let labels = definition.labels.join(", ");
