@@ -12,16 +12,17 @@ mod keeper;
 mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use copies::{Copy, all_in, deliver, touched, unite, view};
 use keeper::{Keeper, Point, Rows, TestClock};
 use rangekeeper_model::{
-    DAY_MS, Labels, SeriesId, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
+    DAY_MS, Labels, MatchOp, Matcher, SeriesId, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
 };
 use rangekeeper_placement::{Epoch, Place, UnsettledKey};
 use rangekeeper_storage::log::Position;
-use rangekeeper_storage::oracle::{Batch, Oracle};
+use rangekeeper_storage::oracle::{Batch, Oracle, Row};
 use rangekeeper_storage::{Scope, UnsettledStats};
 use workload::{Workload, seeds};
 
@@ -376,9 +377,10 @@ impl Several {
         for tenant in self.workload.tenants().to_vec() {
             let is_all = self.workload.random.bool();
             let matchers = if is_all { vec![] } else { self.workload.matchers() };
-            let range = match self.workload.random.bool() {
-                true => TimeRange::ALL,
-                false => self.workload.range(self.clock.now_ms(), REACH_MS),
+            let range = if self.workload.random.bool() {
+                TimeRange::ALL
+            } else {
+                self.workload.range(self.clock.now_ms(), REACH_MS)
             };
             let expected = self.oracle.ask(&tenant, &matchers, range);
             let first = self.workload.random.usize(..self.copies.len());
@@ -454,4 +456,51 @@ fn holders_that_deliver_bring_all_copies_to_the_same_and_then_nothing_is_unsettl
             }
         }
     }
+}
+
+/// Readers while records become entries, and samples go from the head to the database.
+#[test]
+fn what_is_unsettled_is_seen_wherever_it_is_at_the_moment() {
+    const WRITES: i64 = 300;
+    let clock = TestClock::at(T0);
+    let copy = Copy::new(&clock, 4, |options| {
+        options.unsettled_age = Duration::from_millis(500);
+        options.unsettled_chunks = 40;
+    });
+    let tenant = TenantId::default();
+    let written = AtomicI64::new(0);
+    let labels = |host: i64| {
+        let host = format!("h{host}");
+        Labels::from_pairs([("__name__", "up"), ("instance", host.as_str())]).unwrap()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..WRITES {
+                let at_ms = T0 + number * 60_000;
+                let row = |host| Row { floats: vec![(at_ms, 0, 1.0)], ..Row::new(labels(host)) };
+                let rows = (0..20).map(row).collect();
+                copy.put(&tenant, &Batch { rows, metadata: vec![] });
+                written.store(number + 1, Ordering::SeqCst);
+                clock.set(at_ms);
+            }
+        });
+        scope.spawn(|| {
+            while written.load(Ordering::SeqCst) < WRITES {
+                copy.store().checkpoint().unwrap();
+            }
+        });
+        let matchers = [Matcher::new(MatchOp::Equal, "__name__", "up").unwrap()];
+        let scope = all_in(&copy.options, false);
+        let mut acknowledged = 0;
+        while acknowledged < WRITES {
+            acknowledged = written.load(Ordering::SeqCst);
+            let found = copy.select_in(&tenant, &matchers, TimeRange::ALL, &scope);
+            let rows = unite(&[found], TimeRange::ALL);
+            assert!(rows.len() == 20 || acknowledged == 0, "{acknowledged}: {}", rows.len());
+            for (labels, points) in rows {
+                let count = points.iter().filter(|(at_ms, ..)| *at_ms < T0 + acknowledged * 60_000);
+                assert_eq!(i64::try_from(count.count()).unwrap(), acknowledged, "of {labels}");
+            }
+        }
+    });
 }
