@@ -282,7 +282,7 @@ fn what_is_unsettled_is_seen_wherever_it_is_at_the_moment() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..WRITES {
-                let at_ms = T0 + number * 60_000;
+                let at_ms = T0 + number * WINDOW_MS;
                 let row = |host| Row { floats: vec![(at_ms, 0, 1.0)], ..Row::new(labels(host)) };
                 let rows = (0..20).map(row).collect();
                 copy.put(&tenant, &Batch { rows, metadata: vec![] });
@@ -304,7 +304,8 @@ fn what_is_unsettled_is_seen_wherever_it_is_at_the_moment() {
             let rows = unite(&[found], TimeRange::ALL);
             assert!(rows.len() == 20 || acknowledged == 0, "{acknowledged}: {}", rows.len());
             for (labels, points) in rows {
-                let count = points.iter().filter(|(at_ms, ..)| *at_ms < T0 + acknowledged * 60_000);
+                let count =
+                    points.iter().filter(|(at_ms, ..)| *at_ms < T0 + acknowledged * WINDOW_MS);
                 assert_eq!(i64::try_from(count.count()).unwrap(), acknowledged, "of {labels}");
             }
         }
