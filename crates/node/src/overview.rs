@@ -224,6 +224,15 @@ impl Overview {
         self.row(index).map_or("?", |row| &row.id)
     }
 
+    /// What the leader would move, the shards counted: of each kind, from whom to whom.
+    pub fn moves(&self) -> Vec<(&str, &str, &str, usize)> {
+        let mut counts = BTreeMap::new();
+        for Proposal { kind, from, to, .. } in &self.proposals {
+            *counts.entry((kind.as_str(), self.name(*from), self.name(*to))).or_default() += 1;
+        }
+        counts.into_iter().map(|((kind, from, to), count)| (kind, from, to, count)).collect()
+    }
+
     /// Whether the node of a row leads.
     pub fn leads(&self, row: &Node) -> bool {
         let leader = self.leader.as_ref().map(|leader| &leader.node);
