@@ -1,5 +1,5 @@
-//! A cluster as an operator is shown it, by the command line and by the page: what a node says of it
-//! as JSON, or, while no node answers, what ZooKeeper knows.
+//! A cluster as an operator is shown it, by the command line and by the page: what a node says of
+//! it as JSON, or, while no node answers, what ZooKeeper knows.
 //!
 //! What a node says is read leniently: a newer one may say more, an older one less. The names are
 //! those of [`Status`](rangekeeper_cluster::Status), which says what each of them is.
@@ -14,7 +14,10 @@ use serde_json::Value;
 pub use ensemble::{Known, of_ensemble};
 
 macro_rules! told {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? })+) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? }
+    )+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]

@@ -49,7 +49,8 @@ fn ring(overview: &Overview) -> Markup {
             @for Band { width, strokes } in &ring.bands {
                 g stroke-width=(width) {
                     @for stroke in strokes {
-                        path stroke=[stroke.color.as_deref()] class=[stroke.class] d=(stroke.path) {}
+                        path stroke=[stroke.color.as_deref()] class=[stroke.class]
+                            d=(stroke.path) {}
                     }
                 }
             }
