@@ -1,69 +1,87 @@
 //! Opens the store and puts what serves requests around it.
 
+mod cluster;
 mod figures;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
-use rangekeeper_ingest::Receiver;
+use rangekeeper_ingest::{Receiver, Sink};
 use rangekeeper_model::ErrorClass;
-use rangekeeper_query::Api;
+use rangekeeper_query::{Api, Data};
 use rangekeeper_storage::log::Durability as LogDurability;
 use rangekeeper_storage::seal::SealPolicy;
 use rangekeeper_storage::{Clock, Status, Store, StoreError, StoreIdentity, StoreOptions};
 
 use crate::config::{Config, Durability};
 use crate::services::{
-    Answering, Failure, Identity, Opened, Opening, Operations, ReadPath, ReadRequest, Services,
-    WriteOutcome, WritePath, WriteRequest, Written,
+    Answering, Cluster, Failure, Identity, Opened, Opening, Operations, ReadPath, ReadRequest,
+    Services, WriteOutcome, WritePath, WriteRequest, Written,
 };
 
 /// Between two looks at how far the replay is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
-/// Opens the store that is configured. Blocks until its log is replayed.
+/// Opens the store that is configured, and joins the cluster if one is. Blocks until the log is
+/// replayed; must be called within a runtime.
 pub fn open(opening: Opening) -> anyhow::Result<Opened> {
-    let Opening { config, registry, readiness, available_bytes, accept_loss, .. } = opening;
-    if let Some(member) = config.member() {
-        // Alone it would take writes that no other node ever gets.
-        bail!("failed to join {} as {}: this build cannot yet", member.zookeeper, member.node);
+    if let Some(member) = opening.config.member() {
+        return cluster::open(&opening, &member);
     }
-    let options = store_options(&config, available_bytes, accept_loss);
+    let options = store_options(&opening.config, opening.available_bytes, opening.accept_loss);
+    let store = start_store(options, &opening)?;
+    let services = services(&opening, &store, store.clone().into(), store.clone().into(), None)?;
+    let close = Box::new(move || {
+        store.close();
+        Ok(())
+    });
+    Ok(Opened { services, close })
+}
+
+/// Opens a store, and tells meanwhile how far it has come.
+fn start_store(options: StoreOptions, opening: &Opening) -> anyhow::Result<Store> {
     let store = Store::start(options, Clock::system())?;
     let mut shown = u64::MAX;
     while let Status::Opening(percent) = store.status() {
-        readiness.starting("replaying the log", percent, 100);
+        opening.readiness.starting("replaying the log", percent, 100);
         if percent / 10 != shown {
             shown = percent / 10;
             tracing::info!(percent, "replaying the log");
         }
         store.wait_change(PROGRESS_EVERY);
     }
-    store.wait_open().map_err(|error| failed_to_open(&config, &error))?;
-    figures::register(&store, &registry);
+    store.wait_open().map_err(|error| failed_to_open(&opening.config, &error))?;
+    figures::register(&store, &opening.registry);
+    Ok(store)
+}
+
+/// What serves requests: writes go into `sink`, answers come from `data`.
+fn services(
+    opening: &Opening,
+    store: &Store,
+    sink: Sink,
+    data: Data,
+    cluster: Option<Arc<dyn Cluster>>,
+) -> anyhow::Result<Services> {
+    let Opening { config, registry, .. } = opening;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|number| format!("rk-eval-{number}"))
         .build()
         .context("failed to start the threads that evaluate")?;
-    let receiver = Receiver::new(store.clone(), ingest_limits(&config), &registry);
-    let (limits, features) = (query_limits(&config), &config.query.features);
-    let api = Api::new(store.clone(), limits, features, Arc::new(pool), &registry);
-    let services = Services {
+    let receiver = Receiver::new(sink, ingest_limits(config), registry);
+    let (limits, features) = (query_limits(config), &config.query.features);
+    let api = Api::new(data, limits, features, Arc::new(pool), registry);
+    Ok(Services {
         write: Arc::new(Writes(receiver)),
         read: Arc::new(Reads(api)),
         operations: Arc::new(Operates(store.clone())),
-        cluster: None,
-    };
-    let close = Box::new(move || {
-        store.close();
-        Ok(())
-    });
-    Ok(Opened { services, close })
+        cluster,
+    })
 }
 
 fn failed_to_open(config: &Config, error: &Arc<StoreError>) -> anyhow::Error {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use copies::{Copy, identity, quorum};
 use keeper::{TestClock, options, try_put};
-use rangekeeper_chunk::encode;
+use rangekeeper_chunk::{Decoder, encode};
 use rangekeeper_model::{
     DAY_MS, Day, ErrorClass, Labels, Samples, ShardCount, TenantId, TimeRange, WindowInDay,
 };
@@ -248,7 +248,7 @@ fn what_is_damaged_fails_a_read_where_other_copies_can_be_read() {
         let found = store.select(&tenant(), &[], TimeRange::ALL, ReadLimits::NONE).unwrap();
         let mut samples = Samples::default();
         let mut read = |index| {
-            found.read(index, &mut Default::default(), &mut samples).map(|()| samples.len())
+            found.read(index, &mut Decoder::default(), &mut samples).map(|()| samples.len())
         };
         (0..found.len()).map(&mut read).collect()
     };

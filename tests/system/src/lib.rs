@@ -18,6 +18,7 @@ pub mod process;
 pub mod programs;
 pub mod remote_write;
 pub mod scraping;
+pub mod trio;
 pub mod workload;
 pub mod zookeeper;
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::node::{Node, Setup, free_address};
+use crate::node::free_address;
 use crate::peers::{self, Peer};
 use crate::{answers, interrupt, poll};
 
@@ -40,15 +40,15 @@ const MOMENT_LIMIT: Duration = Duration::from_mins(2);
 /// of scrapes by up to two.
 const CLEARANCE_MS: u32 = 10;
 
-/// The running processes. The order of the fields is the order in which they stop: first who
-/// writes.
+/// The running processes around a node. The order of the fields is the order in which they stop:
+/// first who writes.
 pub struct World {
     /// Scrapes and writes.
     pub prometheus: Peer,
     /// Is scraped.
     pub exporter: Peer,
-    /// Is scraped and written to.
-    pub node: Node,
+    /// The node that is scraped and written to.
+    pub node: Api,
 }
 
 /// One query and what both said.
@@ -64,19 +64,18 @@ pub struct Row {
 }
 
 impl World {
-    /// Starts all three with folders below `folder`.
-    pub fn start(folder: &Path) -> Result<Self> {
-        let node = Setup::new(&folder.join("rangekeeper"))?.start_ready()?;
+    /// Starts both around a node that runs, with folders below `folder`.
+    pub fn start(folder: &Path, node: &Api) -> Result<Self> {
         let exporter = peers::node_exporter(folder)?;
         let address = free_address()?;
         let targets: [_; TARGETS] = [
             ("prometheus", address.as_str()),
             ("node", host_of(&exporter.api)),
-            ("rangekeeper", host_of(&node.api)),
+            ("rangekeeper", host_of(node)),
         ];
-        let configuration = configuration(&targets, node.api.base());
+        let configuration = configuration(&targets, node.base());
         let prometheus = peers::prometheus(folder, &address, &configuration)?;
-        Ok(Self { prometheus, exporter, node })
+        Ok(Self { prometheus, exporter, node: node.clone() })
     }
 
     /// A moment, in seconds since the epoch, for which the node has to answer as Prometheus does:
@@ -94,7 +93,7 @@ impl World {
 
     fn moment(&self) -> Result<f64> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let arrived = self.node.api.query("up[5m]", now.as_secs_f64())?;
+        let arrived = self.node.query("up[5m]", now.as_secs_f64())?;
         let targets = arrived["result"].as_array().context("no list of targets")?;
         ensure!(targets.len() == TARGETS, "{} of {TARGETS} targets", targets.len());
         let time = |scrape: &Value| scrape[0].as_f64().context("a scrape without a time");
@@ -116,14 +115,14 @@ impl World {
         Ok(moment)
     }
 
-    /// Asks both the same queries at one fixed moment.
-    pub fn compare(&self, queries: &[&str], moment: f64) -> Result<Vec<Row>> {
-        queries.iter().map(|query| self.row(query, moment)).collect()
+    /// Asks Prometheus and a node the same queries at one fixed moment.
+    pub fn compare(&self, node: &Api, queries: &[&str], moment: f64) -> Result<Vec<Row>> {
+        queries.iter().map(|query| self.row(node, query, moment)).collect()
     }
 
-    fn row(&self, query: &str, moment: f64) -> Result<Row> {
+    fn row(&self, node: &Api, query: &str, moment: f64) -> Result<Row> {
         let expected = self.prometheus.api.query(query, moment).context("Prometheus refuses")?;
-        let actual = self.node.api.query(query, moment);
+        let actual = node.query(query, moment);
         let nothing = |data: &Value| data["result"].as_array().is_some_and(Vec::is_empty);
         Ok(Row {
             query: query.to_owned(),

@@ -1,5 +1,6 @@
 //! The demo as a test: a real Prometheus writes what it scrapes, and the node answers as it does.
 
+use rangekeeper_system_tests::node::Setup;
 use rangekeeper_system_tests::scraping::World;
 use rangekeeper_system_tests::{answers, programs};
 
@@ -10,12 +11,14 @@ fn a_real_prometheus_and_the_node_answer_the_same() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let world = World::start(folder.path()).expect("node, exporter and Prometheus start");
+    let setup = Setup::new(&folder.path().join("rangekeeper")).expect("a port");
+    let node = setup.start_ready().expect("the node starts");
+    let world = World::start(folder.path(), &node.api).expect("exporter and Prometheus start");
     let moment = world.settled_moment().expect("the node gets all that is scraped");
 
     let queries = answers::queries(include_str!("../demo-queries.txt"));
     assert_eq!(queries.len(), 20);
-    let rows = world.compare(&queries, moment).expect("Prometheus answers");
+    let rows = world.compare(&node.api, &queries, moment).expect("Prometheus answers");
     let wrong: Vec<_> = rows
         .iter()
         .filter(|row| !row.same)

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! format                 u32           version of the format
-//! identity               seed u64 · hash version u8 · shards u32 · store id u128 · cluster's uuid, or
-//!                        16 zero bytes
+//! identity               seed u64 · hash version u8 · shards u32 · store id u128 · the cluster's
+//!                        uuid, or 16 zero bytes
 //! boot                   u64           times the store was opened
 //! floor                  u32           first day that is kept
 //! newest                 i64           time of the newest sample, as last noted, in milliseconds

@@ -40,12 +40,14 @@ impl Batch<'_> {
         let family = self.db.family(Family::Unsettled);
         match change {
             UnsettledChange::Put(key) => {
-                let key = encode(shard, key);
-                key.into_iter().for_each(|key| self.rocks.put_cf(family, key, []));
+                if let Some(key) = encode(shard, key) {
+                    self.rocks.put_cf(family, key, []);
+                }
             }
             UnsettledChange::Delete(key) => {
-                let key = encode(shard, key);
-                key.into_iter().for_each(|key| self.rocks.delete_cf(family, key));
+                if let Some(key) = encode(shard, key) {
+                    self.rocks.delete_cf(family, key);
+                }
             }
             UnsettledChange::DeleteChunks(day) => {
                 let from = [day_key(shard, day).as_slice(), &[0]].concat();

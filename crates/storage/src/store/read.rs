@@ -43,6 +43,14 @@ pub(super) struct Candidate {
     pub(super) windows: u16,
 }
 
+/// The series that are read of one day.
+#[derive(Default)]
+struct OfDay {
+    ids: Vec<SeriesId>,
+    /// One a series: its number in the selection, and the windows that are wanted.
+    places: Vec<(u32, u16)>,
+}
+
 /// All windows of a day, as bits.
 pub(super) const ALL_WINDOWS: u16 = (1 << WINDOWS_A_DAY) - 1;
 
@@ -180,15 +188,15 @@ impl Engine {
         let mut gathered = Gathered::of(series.iter().map(|days| days[0].id.shard()).collect());
         self.gather_head(series, windows, &mut gathered);
         self.database_labels(series, &mut gathered.labels, stop)?;
-        let mut by_day: BTreeMap<Day, (Vec<SeriesId>, Vec<(u32, u16)>)> = BTreeMap::new();
+        let mut by_day: BTreeMap<Day, OfDay> = BTreeMap::new();
         for (at, days) in (0u32..).zip(series) {
             for Candidate { id, day, windows } in *days {
-                let (ids, places) = by_day.entry(*day).or_default();
-                ids.push(*id);
-                places.push((at, *windows));
+                let of_day = by_day.entry(*day).or_default();
+                of_day.ids.push(*id);
+                of_day.places.push((at, *windows));
             }
         }
-        for (day, (ids, places)) in by_day {
+        for (day, OfDay { ids, places }) in by_day {
             self.db.read_chunks(
                 day,
                 &ids,

@@ -192,8 +192,8 @@ impl Replayer<'_> {
         Ok(())
     }
 
-    /// What a record holds that is not noted to be settled is unsettled again: by series and window,
-    /// as nobody remembers the record by its position.
+    /// What a record holds that is not noted to be settled is unsettled again: by series and
+    /// window, as nobody remembers the record by its position.
     fn keep_unsettled(&self, record: &RecordView<'_>, mut touched: Vec<(SeriesId, Window)>) {
         let Some(unsettled) = &self.engine.unsettled else { return };
         if record.position().0 <= self.engine.low_water.load(Ordering::Acquire) {

@@ -41,9 +41,10 @@ pub fn identity(shards: u32) -> ClusterIdentity {
 /// The scope of all shards, in full or of what is unsettled.
 pub fn all_in(options: &StoreOptions, full: bool) -> Scope {
     let all = (0..options.cluster.unwrap().shards.count()).collect();
-    match full {
-        true => Scope { full: all, ..Scope::default() },
-        false => Scope { unsettled: all, ..Scope::default() },
+    if full {
+        Scope { full: all, ..Scope::default() }
+    } else {
+        Scope { unsettled: all, ..Scope::default() }
     }
 }
 

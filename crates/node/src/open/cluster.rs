@@ -1,0 +1,214 @@
+//! Opens a node of a cluster: joins it, opens the store by the cluster's seed and shards, and starts
+//! the agent and the data plane around it.
+//!
+//! The order matters: what the cluster is has to be known before a store can be made, and who the
+//! store is before anybody is told of the node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use rangekeeper_cluster::{
+    Control, ControlOptions, Identity, Local, Peers, PeersOptions, Plane, PlaneOptions,
+    RouterOptions, ServerOptions, UnsettledStatus, join,
+};
+use rangekeeper_coordination::{
+    Coordination, CoordinationMetrics, Ensemble, Settings, ZooKeeper, watch_figures,
+};
+use rangekeeper_model::{BootCount, ClusterId, NodeId, ShardCount, StoreId};
+use rangekeeper_placement::Replication;
+use rangekeeper_query::Data;
+use rangekeeper_storage::{Clock, ClusterIdentity, RetentionBy, Store};
+use rangekeeper_telemetry::Registry;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::{Config, Member, read_credentials, read_secret};
+use crate::memory::Memory;
+use crate::services::{Cluster, Opened, Opening};
+
+/// Between two looks at which days are to go.
+const RETENTION_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at the ensemble's own figures.
+const FIGURES_EVERY: Duration = Duration::from_secs(15);
+
+/// Opens the node `member`. Blocks until its log is replayed; must be called within a runtime.
+pub(super) fn open(opening: &Opening, member: &Member) -> anyhow::Result<Opened> {
+    let runtime = Handle::current();
+    let Opening { config, registry, readiness, .. } = opening;
+    std::fs::create_dir_all(&config.storage.data_dir)
+        .with_context(|| format!("failed to make {}", config.storage.data_dir.display()))?;
+    readiness.starting("asking ZooKeeper what the cluster is", 0, 0);
+    let coordination = coordination(config, member, registry)?;
+    let wait = config.cluster.start_wait;
+    let cluster = runtime
+        .block_on(join(&coordination, &config.storage.data_dir, wait))
+        .with_context(|| format!("failed to join the cluster at {}", member.zookeeper))?;
+    let shards = ShardCount::new(cluster.shards).context("the cluster's record is damaged")?;
+    let replication =
+        Replication::new(cluster.replication).context("the cluster's record is damaged")?;
+
+    let mut options = super::store_options(config, opening.available_bytes, opening.accept_loss);
+    options.replicated = Some(replication.quorum());
+    options.retention_by = RetentionBy::Cluster;
+    options.cluster =
+        Some(ClusterIdentity { cluster: cluster.uuid, seed: cluster.hash_seed, shards });
+    options.machine_boot = machine_boot();
+    let store = super::start_store(options, opening)?;
+    let who = store.identity().context("failed to ask the store who it is")?;
+    let identity = Identity {
+        cluster: ClusterId(cluster.uuid),
+        store: StoreId(who.store),
+        boot: BootCount(who.boot),
+    };
+
+    let listener = runtime
+        .block_on(TcpListener::bind(member.peer_listen))
+        .with_context(|| format!("failed to listen for peers on {}", member.peer_listen))?;
+    let peer_address = member.reached_at(listener.local_addr()?);
+    let secret = config.cluster.secret_file.as_deref().map(read_secret).transpose()?;
+    let clock = Clock::system();
+    let now = move || clock.now_ms();
+    let node = member.node.as_str();
+    let local = Local::new(identity.cluster, node, identity.store, who.boot, now.clone());
+    let seed = fastrand::u64(..);
+    let peers = PeersOptions { secret: secret.clone(), seed, ..PeersOptions::default() };
+    let (peers, offered) = Peers::new(local.clone(), peers, registry);
+    let expect = usize::try_from(cluster.expect).unwrap_or(usize::MAX);
+    let control = ControlOptions {
+        node: member.node.clone(),
+        zone: config.cluster.zone.clone(),
+        weight: config.cluster.weight,
+        peer_address,
+        http_address: member.reached_at(opening.http_address),
+        folder: config.storage.data_dir.clone(),
+        policy: config.cluster.policy(expect),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        run: Uuid::new_v4(),
+        seed,
+        start_wait: wait,
+    };
+    let control = Control::start(
+        coordination,
+        peers,
+        offered,
+        local.clone(),
+        identity,
+        control,
+        now,
+        registry,
+    );
+    if who.is_suspect {
+        control.suspected("acknowledged writes were lost, or may be, when it last went down");
+    }
+    store.damaged_shards()?.into_iter().for_each(|shard| control.damaged(shard));
+    control.replayed();
+
+    let memory =
+        Memory::new(crate::allocator::usage, config.limits.memory.of(opening.available_bytes));
+    let plane = PlaneOptions {
+        server: ServerOptions { secret, ..ServerOptions::default() },
+        router: RouterOptions::default(),
+        admit: Box::new(move || memory.admits_writes()),
+    };
+    let plane = Plane::start(
+        listener,
+        local,
+        store.clone(),
+        (identity.store, shards),
+        Arc::new(control.clone()),
+        plane,
+        registry,
+    );
+    let stop = CancellationToken::new();
+    runtime.spawn(keep_retention(control.clone(), store.clone(), stop.clone()));
+    let servers = member.zookeeper.servers().to_vec();
+    runtime.spawn(watch_figures(servers, FIGURES_EVERY, registry.clone(), stop.clone()));
+
+    let router = plane.router().clone();
+    let data = Data::Cluster(router.clone(), runtime.clone());
+    let view = View { control: control.clone(), store: store.clone(), node: member.node.clone() };
+    let services = super::services(opening, &store, router.into(), data, Some(Arc::new(view)))?;
+    let close = Box::new(move || {
+        stop.cancel();
+        runtime.block_on(async {
+            plane.stop().await;
+            control.stop().await;
+        });
+        store.close();
+        Ok(())
+    });
+    Ok(Opened { services, close })
+}
+
+fn coordination(
+    config: &Config,
+    member: &Member,
+    registry: &Registry,
+) -> anyhow::Result<Coordination> {
+    let file = config.cluster.zookeeper_credentials_file.as_deref();
+    let credentials = file.map(read_credentials).transpose()?;
+    let session_timeout = config.cluster.session_timeout;
+    let address = member.zookeeper.clone();
+    let ensemble = Ensemble::zookeeper(ZooKeeper { address, session_timeout, credentials });
+    let settings = Settings { seed: fastrand::u64(..), ..Settings::default() };
+    Ok(Coordination::start(ensemble, settings, CoordinationMetrics::new(registry)))
+}
+
+/// Which boot of the machine this is, where the system tells.
+fn machine_boot() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(boot.trim().to_owned())
+}
+
+/// Tells the leader what this node's clock would drop, and drops what the cluster dropped.
+async fn keep_retention(control: Control, store: Store, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETENTION_EVERY) => {}
+        }
+        control.expired(store.due_floor());
+        let (floor, of_thread) = (control.retention_floor(), store.clone());
+        let raised = tokio::task::spawn_blocking(move || of_thread.raise_floor(floor)).await;
+        if let Ok(Err(error)) = raised {
+            tracing::error!(%error, %floor, "failed to drop what is beyond retention");
+        }
+    }
+}
+
+/// The cluster as this node's surface shows it.
+struct View {
+    control: Control,
+    store: Store,
+    node: NodeId,
+}
+
+impl Cluster for View {
+    fn status(&self) -> serde_json::Value {
+        let mut status = self.control.status();
+        let own = status.nodes.iter_mut().find(|node| node.id == self.node.as_str());
+        if let Some(own) = own {
+            own.unsettled = Some(unsettled(&self.store, status.time_ms));
+        }
+        serde_json::to_value(status).expect("names and numbers are JSON")
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        self.control.readiness()
+    }
+}
+
+fn unsettled(store: &Store, now_ms: i64) -> UnsettledStatus {
+    let stats = store.unsettled_stats();
+    #[expect(clippy::cast_precision_loss, reason = "an age, for people")]
+    let seconds = |since_ms: i64| now_ms.saturating_sub(since_ms).max(0) as f64 / 1000.0;
+    UnsettledStatus {
+        records: stats.records as u64,
+        chunks: stats.chunks as u64,
+        days: stats.days as u64,
+        oldest_seconds: stats.oldest_ms.map_or(0.0, seconds),
+    }
+}

@@ -1,0 +1,123 @@
+//! Three nodes of one cluster around a real ZooKeeper, as their users run them.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::node::{Node, Setup, free_address};
+use crate::zookeeper::Ensemble;
+use crate::{poll, programs};
+
+/// The nodes' names.
+pub const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Time in which all shards have to be given to nodes, or be whole again.
+const STEADY_LIMIT: Duration = Duration::from_mins(1);
+
+/// Three nodes, or fewer while some are away.
+#[derive(Debug)]
+pub struct Trio {
+    nodes: [Option<Node>; 3],
+    setups: [Setup; 3],
+    /// ZooKeeper.
+    pub ensemble: Ensemble,
+    /// Where the cluster is in it.
+    pub zookeeper: String,
+}
+
+impl Trio {
+    /// Makes a cluster with three copies of each shard and starts its nodes, with folders below
+    /// `folder`, at these addresses or at free ones; `servers` of ZooKeeper. `None`, and a line that
+    /// says so, where there is no ZooKeeper.
+    pub fn start(
+        folder: &Path,
+        listen: Option<[&str; 3]>,
+        servers: usize,
+        replication: u8,
+    ) -> Result<Option<Self>> {
+        let Some(ensemble) = Ensemble::start(folder, servers)? else { return Ok(None) };
+        let zookeeper = ensemble.cluster("system");
+        let made = Command::new(programs::rangekeeper()?)
+            .args(["cluster", "init", "--zookeeper", &zookeeper, "--shards", "256"])
+            .args(["--replication", &replication.to_string(), "--expect", "3"])
+            .output()
+            .context("failed to run cluster init")?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let setup = |at: usize| -> Result<Setup> {
+            let mut setup = Setup::new(&folder.join(NAMES[at]))?;
+            if let Some(listen) = listen {
+                listen[at].clone_into(&mut setup.listen);
+            }
+            // The port after that of HTTP may be taken where ports are drawn.
+            let peer = free_address()?;
+            let options =
+                [["--zookeeper", &zookeeper], ["--node-id", NAMES[at]], ["--peer-listen", &peer]];
+            setup.options = options.concat().into_iter().map(Into::into).collect();
+            setup.settings.push("cluster.session_timeout=2s".to_owned());
+            Ok(setup)
+        };
+        let setups = [setup(0)?, setup(1)?, setup(2)?];
+        let mut trio = Self { nodes: [None, None, None], setups, ensemble, zookeeper };
+        trio.start_all()?;
+        Ok(Some(trio))
+    }
+
+    /// Starts those that are away, all at once, and waits until they are ready.
+    pub fn start_all(&mut self) -> Result<()> {
+        for (node, setup) in self.nodes.iter_mut().zip(&self.setups) {
+            if node.is_none() {
+                *node = Some(setup.start()?);
+            }
+        }
+        self.nodes.iter_mut().flatten().try_for_each(Node::wait_ready)
+    }
+
+    /// How a node is started.
+    pub fn setup(&mut self, at: usize) -> &mut Setup {
+        &mut self.setups[at]
+    }
+
+    /// A node that runs.
+    pub fn node(&self, at: usize) -> &Node {
+        self.nodes[at].as_ref().expect("the test has not stopped it")
+    }
+
+    /// Kills a node as `kill -9` does.
+    pub fn kill(&mut self, at: usize) -> Result<()> {
+        self.nodes[at].take().context("it runs")?.process.kill()
+    }
+
+    /// Stops a node in order.
+    pub fn stop(&mut self, at: usize) -> Result<()> {
+        let status = self.nodes[at].take().context("it runs")?.process.stop()?;
+        ensure!(status.success(), "node {} ended with {status}", NAMES[at]);
+        Ok(())
+    }
+
+    /// What a node says of the cluster.
+    pub fn status(&self, at: usize) -> Result<Value> {
+        let answer = self.node(at).api.get("/api/cluster/v1")?;
+        ensure!(answer.is_success(), "{} {}", answer.status, answer.body);
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// Waits until nothing is unsettled at any node that runs: all places have everything.
+    pub fn wait_settled(&self) -> Result<()> {
+        poll::until("everything at all places", STEADY_LIMIT, || {
+            for at in (0..3).filter(|at| self.nodes[*at].is_some()) {
+                let status = self.status(at)?;
+                let nodes = status["nodes"].as_array().context("no list of nodes")?;
+                let own = nodes.iter().find(|node| node["id"] == NAMES[at]);
+                let unsettled = &own.context("it does not list itself")?["unsettled"];
+                for kind in ["records", "chunks", "days"] {
+                    let count = unsettled[kind].as_u64().context("no figure")?;
+                    ensure!(count == 0, "{count} {kind} at node {}", NAMES[at]);
+                }
+            }
+            Ok(())
+        })
+    }
+}
