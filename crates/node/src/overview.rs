@@ -1,5 +1,5 @@
-//! A cluster as an operator is shown it, by the command line and by the page: what a node says of it
-//! as JSON, or, while no node answers, what ZooKeeper knows.
+//! A cluster as an operator is shown it, by the command line and by the page: what a node says of
+//! it as JSON, or, while no node answers, what ZooKeeper knows.
 //!
 //! What a node says is read leniently: a newer one may say more, an older one less. The names are
 //! those of [`Status`](rangekeeper_cluster::Status), which says what each of them is.
@@ -14,7 +14,10 @@ use serde_json::Value;
 pub use ensemble::{Known, of_ensemble};
 
 macro_rules! told {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? })+) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? }
+    )+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
@@ -222,6 +225,15 @@ impl Overview {
     /// The name of the node that slots name by this index.
     pub fn name(&self, index: u16) -> &str {
         self.row(index).map_or("?", |row| &row.id)
+    }
+
+    /// What the leader would move, the shards counted: of each kind, from whom to whom.
+    pub fn moves(&self) -> Vec<(&str, &str, &str, usize)> {
+        let mut counts = BTreeMap::new();
+        for Proposal { kind, from, to, .. } in &self.proposals {
+            *counts.entry((kind.as_str(), self.name(*from), self.name(*to))).or_default() += 1;
+        }
+        counts.into_iter().map(|((kind, from, to), count)| (kind, from, to, count)).collect()
     }
 
     /// Whether the node of a row leads.

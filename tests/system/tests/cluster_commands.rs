@@ -65,9 +65,14 @@ fn said(output: Output) -> Result<Said> {
 
 /// What a node writes when it registers, at an address where nothing listens.
 fn registration(node: &str) -> String {
-    format!(
-        r#"{{"format":1,"node":"{node}","store":"00000000-0000-0000-0000-00000000000{node}","boot":1,"run":"00000000-0000-0000-0000-000000000001","peer_address":"127.0.0.1:2","http_address":"127.0.0.1:1","zone":"z1","weight":100,"software":"0.1.0","format_level":1}}"#
-    )
+    let store = format!("00000000-0000-0000-0000-00000000000{node}");
+    let record = serde_json::json!({
+        "format": 1, "node": node, "store": store, "boot": 1,
+        "run": "00000000-0000-0000-0000-000000000001",
+        "peer_address": "127.0.0.1:2", "http_address": "127.0.0.1:1",
+        "zone": "z1", "weight": 100, "software": "0.1.0", "format_level": 1,
+    });
+    record.to_string()
 }
 
 #[test]

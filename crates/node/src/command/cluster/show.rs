@@ -76,7 +76,10 @@ fn wishes(overview: &Overview) -> Vec<String> {
 
 fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header);
+    table.load_style(NOTHING);
+    if !header.is_empty() {
+        table.set_header(header);
+    }
     for row in rows {
         table.add_row(row);
     }
@@ -161,16 +164,15 @@ fn unwell(overview: &Overview) -> String {
 }
 
 fn proposals(overview: &Overview) -> String {
-    if overview.proposals.is_empty() {
+    let moves = overview.moves();
+    if moves.is_empty() {
         return "none".to_owned();
     }
-    let rows = overview.proposals.iter().take(MAX_ROWS).map(|proposal| {
-        let name = |index| overview.name(index).to_owned();
-        let (kind, shard) = (proposal.kind.clone(), proposal.shard.to_string());
-        vec![kind, shard, name(proposal.from), name(proposal.to)]
+    let rows = moves.iter().take(MAX_ROWS).map(|(kind, from, to, slots)| {
+        [*kind, *from, *to, &slots.to_string()].map(str::to_owned).to_vec()
     });
-    let table = table(&["why", "shard", "from", "to"], rows);
-    format!("{}\nNothing is moved by itself yet.", more(table, overview.proposals.len()))
+    let table = table(&["why", "from", "to", "slots"], rows);
+    format!("{}\nNothing is moved by itself yet.", more(table, moves.len()))
 }
 
 fn more(table: String, total: usize) -> String {

@@ -6,8 +6,8 @@ use super::framed;
 use super::ring::{Band, Ring, color};
 use crate::overview::{Health, Node, Overview, Unsettled};
 
-/// Rows of proposals; the JSON has all.
-const MAX_PROPOSALS: usize = 50;
+/// Rows of moves: more than a hundred nodes give when one of them is gone.
+const MAX_MOVES: usize = 200;
 
 /// The whole page. `refusal` says why the node that shows it is not ready.
 pub(super) fn page(overview: &Overview, refusal: Option<&str>) -> Markup {
@@ -49,7 +49,8 @@ fn ring(overview: &Overview) -> Markup {
             @for Band { width, strokes } in &ring.bands {
                 g stroke-width=(width) {
                     @for stroke in strokes {
-                        path stroke=[stroke.color.as_deref()] class=[stroke.class] d=(stroke.path) {}
+                        path stroke=[stroke.color.as_deref()] class=[stroke.class]
+                            d=(stroke.path) {}
                     }
                 }
             }
@@ -206,29 +207,26 @@ fn proposals(overview: &Overview) -> Markup {
     if all == 0 {
         return html! { p { "The leader would move nothing, as far as this node knows." } };
     }
-    let moves = if all == 1 { "move" } else { "moves" };
+    let moves = overview.moves();
     html! {
         p {
-            (all) " " (moves) " would bring the shards where they should be. Nothing is moved by "
-            "itself yet."
+            "A move of " (all) @if all == 1 { " slot" } @else { " slots" }
+            " would bring the shards where they should be. Nothing is moved by itself yet."
         }
         div.wide {
             table {
-                thead { tr { th { "Why" } th.number { "Shard" } th { "From" } th { "To" } } }
+                thead { tr { th { "Why" } th { "From" } th { "To" } th.number { "Slots" } } }
                 tbody {
-                    @for proposal in overview.proposals.iter().take(MAX_PROPOSALS) {
+                    @for (kind, from, to, slots) in moves.iter().take(MAX_MOVES) {
                         tr {
-                            td { (proposal.kind) }
-                            td.number { (proposal.shard) }
-                            td { (overview.name(proposal.from)) }
-                            td { (overview.name(proposal.to)) }
+                            td { (kind) } td { (from) } td { (to) } td.number { (slots) }
                         }
                     }
                 }
             }
         }
-        @if all > MAX_PROPOSALS {
-            p.soft { "and " (all - MAX_PROPOSALS) " more in the JSON" }
+        @if moves.len() > MAX_MOVES {
+            p.soft { "and so on; the JSON has all" }
         }
     }
 }
