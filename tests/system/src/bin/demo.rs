@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     trio.kill(2)?;
     interrupt::pass(AWAY)?;
     let status = trio.status(1)?;
-    println!("  shards below their copies: {}", status["summary"]["below_rf"]);
+    println!("  shards below their copies: {}", status["summary"]["below_replication"]);
     let missed = unsettled(&status, 1)?;
     println!("  chunks that node {} keeps in mind for it: {missed}", NAMES[1]);
     compare(&world, &trio, 1)?;
@@ -92,10 +92,15 @@ fn compare(world: &World, trio: &Trio, at: usize) -> Result<()> {
 /// Shows at which nodes the slots of the shards are.
 fn show_slots(status: &Value) -> Result<()> {
     let shards = status["shards"].as_array().context("no list of shards")?;
+    let names = |slot: &Value| {
+        let nodes = status["nodes"].as_array().into_iter().flatten();
+        let named = nodes.clone().find(|node| node["index"] == slot["node"]);
+        named.and_then(|node| node["id"].as_str()).unwrap_or("-").to_owned()
+    };
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for shard in shards {
         let slots = shard["slots"].as_array().context("a shard without slots")?;
-        let nodes: Vec<_> = slots.iter().map(|s| s["node"].as_str().unwrap_or("-")).collect();
+        let nodes: Vec<_> = slots.iter().map(names).collect();
         *places.entry(nodes.join(" ")).or_default() += 1;
     }
     println!("\nWhere the slots of the {} shards are:", shards.len());
