@@ -62,7 +62,7 @@ impl Router {
         runtime: &Handle,
     ) -> Result<Found<String>, ReadError> {
         let entries = self.list(proto::Listing::LabelNames, "", listing, runtime)?;
-        Ok(cut(texts(entries), listing.limit))
+        Ok(cut(texts(&entries), listing.limit))
     }
 
     /// Values of label `name` of the series that match. Blocks.
@@ -73,7 +73,7 @@ impl Router {
         runtime: &Handle,
     ) -> Result<Found<String>, ReadError> {
         let entries = self.list(proto::Listing::LabelValues, name, listing, runtime)?;
-        Ok(cut(texts(entries), listing.limit))
+        Ok(cut(texts(&entries), listing.limit))
     }
 
     /// Labels of the series that match. Blocks.
@@ -304,7 +304,7 @@ fn metadata_entry(row: MetadataRow) -> proto::ListEntry {
     proto::ListEntry { key: row.family.into(), exemplars: Bytes::new(), metadata }
 }
 
-fn texts(entries: Vec<proto::ListEntry>) -> BTreeSet<String> {
+fn texts(entries: &[proto::ListEntry]) -> BTreeSet<String> {
     entries
         .iter()
         .filter_map(|entry| std::str::from_utf8(&entry.key).ok())

@@ -322,6 +322,7 @@ fn cluster(id: ClusterId, expect: u32) -> Cluster {
         hash_seed: 17,
         replication: 3,
         expect,
+        adopted: false,
         format_level: 1,
     }
 }

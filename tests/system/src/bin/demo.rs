@@ -34,8 +34,8 @@ fn main() -> Result<()> {
     let first = trio.node(0).api.clone();
     let world = World::start(folder.path(), &first)?;
     println!("  ZooKeeper    {}", trio.zookeeper);
-    for name in 0..3 {
-        println!("  node {}       {}", NAMES[name], trio.node(name).api.base());
+    for (at, name) in NAMES.iter().enumerate() {
+        println!("  node {name}       {}", trio.node(at).api.base());
     }
     println!("  Prometheus   {}  writes to node {}", world.prometheus.api.base(), NAMES[0]);
     show_slots(&trio.status(1)?)?;
@@ -104,7 +104,9 @@ fn show_slots(status: &Value) -> Result<()> {
         *places.entry(nodes.join(" ")).or_default() += 1;
     }
     println!("\nWhere the slots of the {} shards are:", shards.len());
-    places.iter().for_each(|(nodes, count)| println!("  {nodes:<12} {count} shards"));
+    for (nodes, count) in places {
+        println!("  {nodes:<12} {count} shards");
+    }
     Ok(())
 }
 
