@@ -374,9 +374,17 @@ impl PeerHandler for Handler {
     fn settle(
         &self,
         _from: Speaker,
-        _settled: Vec<proto::Settled>,
+        _request: proto::SettleRequest,
     ) -> Answering<'_, Result<(), Refusal>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn deliver(
+        &self,
+        _from: Speaker,
+        _request: proto::DeliverRequest,
+    ) -> Answering<'_, Result<proto::DeliverAnswer, Refusal>> {
+        unreachable!("nobody delivers here")
     }
 
     fn write(
