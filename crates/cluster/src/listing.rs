@@ -142,6 +142,7 @@ impl Router {
         listing: Listing<'_>,
         runtime: &Handle,
     ) -> Result<Vec<proto::ListEntry>, ReadError> {
+        let listing = Listing { range: self.clip(listing.range), ..listing };
         let mut entries = Vec::new();
         let mut plan = Plan::begin(self.0.topology(), ReadMode::Union)?;
         while let Some(round) = plan.next_round()? {

@@ -95,6 +95,7 @@ impl Router {
         selecting: Selecting<'_>,
         runtime: &Handle,
     ) -> Result<SelectedEverywhere, ReadError> {
+        let selecting = Selecting { range: self.clip(selecting.range), ..selecting };
         let mut gathered = Gathered { local: Vec::new(), remote: Remote::default() };
         let mut plan = Plan::begin(self.0.topology(), ReadMode::FullAndUnsettled)?;
         while let Some(round) = plan.next_round()? {

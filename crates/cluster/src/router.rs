@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rangekeeper_model::{Day, SeriesHash, ShardCount, TenantId};
+use rangekeeper_model::{Day, SeriesHash, ShardCount, TenantId, TimeRange};
 use rangekeeper_storage::{FamilyKey, FamilyMetadata, Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -71,6 +71,12 @@ impl Router {
     /// This node's own store.
     pub fn store(&self) -> &Store {
         self.0.replica.store()
+    }
+
+    /// What of a range is kept: judged once, here, so that all places answer for the same time.
+    pub(crate) fn clip(&self, range: TimeRange) -> TimeRange {
+        let oldest_ms = self.store().horizon().oldest_ms;
+        TimeRange { from_ms: range.from_ms.max(oldest_ms), ..range }
     }
 
     /// Begins a write for a tenant.
