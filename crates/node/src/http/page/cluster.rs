@@ -61,6 +61,8 @@ fn ring(overview: &Overview) -> Markup {
 
 fn facts(overview: &Overview) -> Markup {
     let intents = &overview.intents;
+    // The first day of all is the floor of a cluster that has dropped nothing yet.
+    let floor = overview.retention_floor.as_ref().filter(|day| *day != "1970-01-01");
     html! {
         dl {
             dt { "Leader" }
@@ -83,8 +85,7 @@ fn facts(overview: &Overview) -> Markup {
                 dt { "Copies" }
                 dd { (copies) " of each shard" }
             }
-            // The first day of all is the floor of a cluster that has dropped nothing yet.
-            @if let Some(floor) = overview.retention_floor.as_ref().filter(|day| *day != "1970-01-01") {
+            @if let Some(floor) = floor {
                 dt { "Data from" }
                 dd { (floor) }
             }
