@@ -87,7 +87,8 @@ impl KnownSeries {
     #[inline]
     fn stripe(&self, hash: SeriesHash) -> &Mutex<Stripe> {
         // Not the bits that choose the shard, and not those that choose the place in the table.
-        &self.stripes[(hash.0 >> 64) as usize % STRIPES]
+        let stripe = (hash.0 >> 64) % STRIPES as u128;
+        &self.stripes[usize::try_from(stripe).expect("far below 2^32")]
     }
 }
 

@@ -130,6 +130,8 @@ impl Inner {
     }
 
     pub(crate) fn passed_on(&self, statements: &[SeriesHash]) {
-        statements.iter().for_each(|hash| self.said.insert(*hash, Seen::Canonical));
+        for hash in statements {
+            self.said.insert(*hash, Seen::Canonical);
+        }
     }
 }
