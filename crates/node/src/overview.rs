@@ -195,6 +195,27 @@ told! {
     }
 }
 
+/// Shards one after the other whose places are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first of them.
+    pub first: u32,
+    /// The last of them.
+    pub last: u32,
+    /// Who has their places, in words.
+    pub places: String,
+    /// How they are.
+    pub health: Health,
+}
+
+impl Run {
+    /// Which shards they are.
+    pub fn numbers(&self) -> String {
+        let Self { first, last, .. } = self;
+        if first == last { first.to_string() } else { format!("{first} – {last}") }
+    }
+}
+
 /// How a shard is, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -240,6 +261,23 @@ impl Overview {
     pub fn leads(&self, row: &Node) -> bool {
         let leader = self.leader.as_ref().map(|leader| &leader.node);
         row.status != "lost" && leader == Some(&row.id)
+    }
+
+    /// All shards, those together whose places are alike.
+    pub fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for shard in &self.shards {
+            let texts: Vec<_> = shard.slots.iter().map(|slot| self.slot_text(slot)).collect();
+            let (number, places, health) = (shard.shard, texts.join(", "), shard.health());
+            let goes_on = |run: &&mut Run| {
+                run.last + 1 == number && run.places == places && run.health == health
+            };
+            match runs.last_mut().filter(goes_on) {
+                Some(run) => run.last = number,
+                None => runs.push(Run { first: number, last: number, places, health }),
+            }
+        }
+        runs
     }
 
     /// A slot in words: who has it, and what is wrong with it.

@@ -149,18 +149,15 @@ fn shards(overview: &Overview) -> String {
     table(&[], rows.into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]))
 }
 
-/// The shards of which not every copy can be had.
+/// The shards of which not every copy can be used.
 fn unwell(overview: &Overview) -> String {
-    let is_unwell = |health| matches!(health, Health::Short | Health::Changing);
-    let unwell: Vec<_> = overview.shards.iter().filter(|shard| is_unwell(shard.health())).collect();
-    if unwell.is_empty() {
+    let mut runs = overview.runs();
+    runs.retain(|run| matches!(run.health, Health::Short | Health::Changing));
+    if runs.is_empty() {
         return String::new();
     }
-    let rows = unwell.iter().take(MAX_ROWS).map(|shard| {
-        let slots: Vec<_> = shard.slots.iter().map(|slot| overview.slot_text(slot)).collect();
-        vec![shard.shard.to_string(), slots.join(", ")]
-    });
-    more(table(&["shard", "slots"], rows), unwell.len())
+    let rows = runs.iter().take(MAX_ROWS).map(|run| vec![run.numbers(), run.places.clone()]);
+    more(table(&["shards", "nodes of their places"], rows), runs.len())
 }
 
 fn proposals(overview: &Overview) -> String {

@@ -61,6 +61,8 @@ fn ring(overview: &Overview) -> Markup {
 
 fn facts(overview: &Overview) -> Markup {
     let intents = &overview.intents;
+    // The first day of all is the floor of a cluster that has dropped nothing yet.
+    let floor = overview.retention_floor.as_ref().filter(|day| *day != "1970-01-01");
     html! {
         dl {
             dt { "Leader" }
@@ -83,7 +85,7 @@ fn facts(overview: &Overview) -> Markup {
                 dt { "Copies" }
                 dd { (copies) " of each shard" }
             }
-            @if let Some(floor) = &overview.retention_floor {
+            @if let Some(floor) = floor {
                 dt { "Data from" }
                 dd { (floor) }
             }
@@ -189,7 +191,7 @@ fn node(overview: &Overview, row: &Node) -> Markup {
                 }
             }
             td { (or_dash(Some(&row.address))) }
-            td.warn { @if let Some(text) = &row.text { (text) } }
+            td.text.warn { @if let Some(text) = &row.text { (text) } }
         }
     }
 }
@@ -231,41 +233,18 @@ fn proposals(overview: &Overview) -> Markup {
     }
 }
 
-/// Shards one after the other whose places are alike.
-struct Run {
-    first: u32,
-    last: u32,
-    places: String,
-    is_short: bool,
-}
-
 /// Every shard, last on the page: a terminal shows all of it. Open where somebody has to look.
 fn shards(overview: &Overview) -> Markup {
-    let mut runs: Vec<Run> = Vec::new();
-    for shard in &overview.shards {
-        let texts: Vec<_> = shard.slots.iter().map(|slot| overview.slot_text(slot)).collect();
-        let places = texts.join(", ");
-        match runs.last_mut().filter(|run| run.places == places && run.last + 1 == shard.shard) {
-            Some(run) => run.last = shard.shard,
-            None => runs.push(Run {
-                first: shard.shard,
-                last: shard.shard,
-                places,
-                is_short: shard.health() == Health::Short,
-            }),
-        }
-    }
+    let runs = overview.runs();
     html! {
-        details open[runs.iter().any(|run| run.is_short)] {
+        details open[runs.iter().any(|run| run.health == Health::Short)] {
             summary { "Every shard" }
             table {
                 thead { tr { th.number { "Shards" } th { "Nodes of their places" } } }
                 tbody {
                     @for run in &runs {
-                        tr.bad[run.is_short] {
-                            td.number {
-                                (run.first) @if run.last > run.first { " – " (run.last) }
-                            }
+                        tr.bad[run.health == Health::Short] {
+                            td.number { (run.numbers()) }
                             td { (run.places) }
                         }
                     }
