@@ -106,11 +106,11 @@ mod tests {
             assert!(known.get(hash(0)).is_some(), "asked for all the time, after {number}");
         }
         assert!(known.get(hash(1)).is_none());
-        let held: usize = known
-            .stripes
-            .iter()
-            .map(|stripe| stripe.lock().now.len() + stripe.lock().before.len())
-            .sum();
+        let held_by = |stripe: &Mutex<Stripe>| {
+            let stripe = stripe.lock();
+            stripe.now.len() + stripe.before.len()
+        };
+        let held: usize = known.stripes.iter().map(held_by).sum();
         assert!(held <= STRIPES * 4 + STRIPES, "{held}");
     }
 }

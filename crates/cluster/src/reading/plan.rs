@@ -209,7 +209,7 @@ fn costs(map: &MapView, topology: &dyn Topology) -> Vec<Option<u32>> {
         }
         let by_turns = 1 + (at + turn) % count;
         let peer = topology.peer(node)?;
-        Some(if peer.is_breaker_open() { by_turns + DOUBTFUL } else { by_turns })
+        Some(if peer.is_doubtful() { by_turns + DOUBTFUL } else { by_turns })
     };
     (0..count).map(cost).collect()
 }

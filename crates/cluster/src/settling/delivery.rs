@@ -79,7 +79,7 @@ fn errand(replica: &Replica, map: &MapView, shard: ShardId) -> Option<Errand> {
         let node = slot.state.writer()?;
         let peer = replica.topology().peer(node)?;
         let is_lacking = entries.iter().any(|(_, _, tally)| !tally.has(place));
-        (is_lacking && !peer.is_breaker_open()).then_some((place, peer))
+        (is_lacking && !peer.is_doubtful()).then_some((place, peer))
     });
     let lacking: Vec<(Place, Peer)> = lacking.collect();
     (!entries.is_empty() && !lacking.is_empty()).then_some(Errand { shard, entries, lacking })
