@@ -8,6 +8,8 @@
 pub mod answers;
 pub mod api;
 pub mod comparison;
+pub mod fleet;
+pub mod folder;
 pub mod interrupt;
 pub mod ledger;
 pub mod node;
