@@ -20,6 +20,7 @@ use anyhow::{Result, ensure};
 use crate::api::{Answer, Api};
 use crate::ledger::{Finding, Ledger, Place};
 use crate::poll;
+use crate::trio::Trio;
 use report::{Kind, Records};
 
 /// Connections that send at the same time, spread over the nodes.
@@ -120,6 +121,11 @@ impl Fleet {
         Ok(Self { shared, threads })
     }
 
+    /// Starts them around three nodes, all of which run.
+    pub fn around(trio: &Trio) -> Result<Self> {
+        Self::start(&[0, 1, 2].map(|at| trio.node(at).api.base().to_owned()))
+    }
+
     /// From now on the node may leave requests unanswered, and gets no new ones.
     pub fn away(&self, node: usize) {
         let before = self.shared.nodes[node].turns.fetch_add(1, Ordering::SeqCst);
@@ -150,7 +156,7 @@ impl Fleet {
 
     /// Reads everything back from one node and holds it against the ledgers, while all goes on.
     pub fn inspect(&self, node: usize) -> Result<Finding> {
-        self.shared.inspect(&self.shared.nodes[node].api())
+        self.shared.inspect(self.shared.nodes[node].api())
     }
 
     /// What was seen so far.
@@ -242,7 +248,7 @@ impl Shared {
             if answer.as_ref().is_ok_and(Answer::is_success) {
                 lock(&self.ledgers[lane]).acknowledge(places);
                 self.acknowledged_requests.fetch_add(1, Ordering::Relaxed);
-                self.records.succeeded(Kind::Write, since.elapsed());
+                self.records.succeeded(Kind::Write, node, self.started.elapsed(), since.elapsed());
                 return;
             }
             self.refused(Kind::Write, node, there, sent, &answer);

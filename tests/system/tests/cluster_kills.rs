@@ -3,41 +3,28 @@
 
 use std::time::Duration;
 
+use rangekeeper_system_tests::faults::{self, short_or_soak};
 use rangekeeper_system_tests::fleet::Fleet;
 use rangekeeper_system_tests::folder::Folder;
 use rangekeeper_system_tests::poll;
 use rangekeeper_system_tests::trio::Trio;
 use rangekeeper_system_tests::workload::seed;
 
-/// One length for a run of seconds, another for a soak.
-fn short_or_soak<T>(short: T, soak: T) -> T {
-    if std::env::var_os("RANGEKEEPER_SOAK").is_some() { soak } else { short }
-}
-
 fn trio(folder: &Folder, replication: u8) -> Option<Trio> {
     Trio::start(folder.path(), None, 1, replication).expect("three nodes start")
 }
 
 fn fleet(trio: &Trio) -> Fleet {
-    Fleet::start(&[0, 1, 2].map(|at| trio.node(at).api.base().to_owned())).expect("senders start")
+    Fleet::around(trio).expect("senders start")
 }
 
 /// Each of these nodes finds everything.
 fn inspect(fleet: &Fleet, nodes: &[usize]) {
-    for &node in nodes {
-        let finding = fleet.inspect(node).unwrap_or_else(|error| panic!("node {node}: {error:#}"));
-        finding.check().unwrap_or_else(|error| panic!("node {node}: {error:#}"));
-        assert!(finding.acknowledged > 0, "there was nothing to look for");
-    }
+    faults::inspect(fleet, nodes).expect("none missing, none invented");
 }
 
-/// Everything is found by the two others while each node in turn is stopped.
 fn inspect_with_each_stopped(trio: &mut Trio, fleet: &Fleet) {
-    for stopped in 0..3 {
-        trio.kill(stopped).expect("it runs");
-        inspect(fleet, &[(stopped + 1) % 3, (stopped + 2) % 3]);
-        trio.start_all().expect("it starts again");
-    }
+    faults::inspect_with_each_stopped(trio, fleet).expect("none missing, none invented");
 }
 
 #[test]
@@ -155,7 +142,7 @@ fn a_node_that_stands_still_for_a_while_harms_nobody() {
     let mut fleet = fleet(&trio);
     let stand = Duration::from_secs(short_or_soak(6, 60));
     let leader = || -> usize {
-        poll::until("a leader", Duration::from_secs(30), || leader_of(&trio)).expect("one leads")
+        poll::until("a leader", Duration::from_secs(30), || trio.leader(0)).expect("one leads")
     };
     let first = leader();
     // One that follows, then the one that leads: its session ends while it stands.
@@ -179,13 +166,4 @@ fn a_node_that_stands_still_for_a_while_harms_nobody() {
     fleet.stop_sending().expect("no sender failed");
     inspect_with_each_stopped(&mut trio, &fleet);
     fleet.report().check().expect("none missing, none invented, none refused for long");
-}
-
-/// The number of the node that leads, as node 0 sees it.
-fn leader_of(trio: &Trio) -> anyhow::Result<usize> {
-    let status = trio.status(0)?;
-    let leader = status["leader"].as_str().map(str::to_owned);
-    let names = rangekeeper_system_tests::trio::NAMES;
-    let at = leader.and_then(|leader| names.iter().position(|name| *name == leader));
-    at.ok_or_else(|| anyhow::anyhow!("nobody leads: {}", status["leader"]))
 }

@@ -1,6 +1,7 @@
 //! Questions to a node, and what their answers have to hold: everything that was acknowledged
 //! before the question, nothing that was never sent.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -29,40 +30,47 @@ enum Question {
     Numbers { lane: usize },
 }
 
+/// A client that knows how long each of its requests was left without success.
+pub(super) struct Asker {
+    api: Api,
+    refused_since: Cell<Option<Instant>>,
+    longest: Cell<Duration>,
+}
+
 /// An answer that cannot be held against anything: the node refused.
 struct Refused(Result<Answer>);
 
 impl Shared {
     pub(super) fn ask_steadily(&self, node: usize) -> Result<()> {
         let mut number = node;
-        let (mut api, mut api_turns) = (self.nodes[node].api(), 0);
-        // Since when the node, which is there, has answered no question.
-        let mut refused_since = None;
+        let (mut asker, mut asker_turns) = (Asker::new(self.nodes[node].api()), 0);
         while !self.stopped() {
             let turns = self.nodes[node].turns();
             if !turns.is_multiple_of(2) {
-                refused_since = None;
                 std::thread::sleep(RETRY_PAUSE);
                 continue;
             }
-            if turns != api_turns {
-                (api, api_turns) = (self.nodes[node].api(), turns);
+            if turns != asker_turns {
+                (asker, asker_turns) = (Asker::new(self.nodes[node].api()), turns);
             }
             let lane = number / 3 % self.ledgers.len();
             let question =
                 [Question::Samples { lane }, Question::Totals, Question::Numbers { lane }]
                     [number % 3];
             let sent = Instant::now();
-            let since = *refused_since.get_or_insert(sent);
-            match self.ask(&api, question) {
+            match self.ask(&asker, question) {
                 Ok(verdict) => {
                     let wrong = verdict.err().map(|error| {
                         let at = sent.duration_since(self.started).as_secs_f64();
                         format!("node {node} at {at:.1} s, {question:?}: {error:#}")
                     });
                     self.records.checked(wrong);
-                    self.records.succeeded(Kind::Query, since.elapsed());
-                    refused_since = None;
+                    self.records.succeeded(
+                        Kind::Query,
+                        node,
+                        self.started.elapsed(),
+                        asker.longest.take(),
+                    );
                     number += 1;
                     std::thread::sleep(QUESTION_PAUSE);
                 }
@@ -77,34 +85,35 @@ impl Shared {
     }
 
     /// Reads everything back from a node, and nothing may be refused.
-    pub(super) fn inspect(&self, api: &Api) -> Result<Finding> {
+    pub(super) fn inspect(&self, api: Api) -> Result<Finding> {
+        let asker = &Asker::new(api);
         let mut total = Finding::default();
         for lane in 0..self.ledgers.len() {
-            total.add(self.samples(api, lane).map_err(Refused::into_error)??);
-            self.numbers(api, lane).map_err(Refused::into_error)??;
+            total.add(self.samples(asker, lane).map_err(Refused::into_error)??);
+            self.numbers(asker, lane).map_err(Refused::into_error)??;
         }
-        self.totals(api).map_err(Refused::into_error)??;
+        self.totals(asker).map_err(Refused::into_error)??;
         Ok(total)
     }
 
-    fn ask(&self, api: &Api, question: Question) -> Result<Result<()>, Refused> {
+    fn ask(&self, asker: &Asker, question: Question) -> Result<Result<()>, Refused> {
         match question {
             Question::Samples { lane } => {
-                self.samples(api, lane).map(|finding| finding.and_then(|finding| finding.check()))
+                self.samples(asker, lane).map(|finding| finding.and_then(|finding| finding.check()))
             }
-            Question::Totals => self.totals(api),
-            Question::Numbers { lane } => self.numbers(api, lane),
+            Question::Totals => self.totals(asker),
+            Question::Numbers { lane } => self.numbers(asker, lane),
         }
     }
 
     /// What a node finds of a lane, held against its ledger.
-    fn samples(&self, api: &Api, lane: usize) -> Result<Result<Finding>, Refused> {
+    fn samples(&self, asker: &Asker, lane: usize) -> Result<Result<Finding>, Refused> {
         let promised = lock(&self.ledgers[lane]).promised();
         let mut found = HashMap::new();
         let mut warnings = String::new();
         for end_ms in [self.end_ms(), self.end_ms() - LATE_BY_MS] {
             let query = format!("{METRIC}{{lane=\"{lane}\"}}[{}ms]", HEAD_START_MS + 1);
-            let answer = instant(api, &query, end_ms)?;
+            let answer = instant(asker, &query, end_ms)?;
             warnings += &answer.get("warnings").map_or_else(String::new, Value::to_string);
             match places_in(&answer["data"]) {
                 Ok(places) => found.extend(places),
@@ -119,7 +128,7 @@ impl Shared {
     }
 
     /// Count and sum over everything lie between what was acknowledged before and what is sent now.
-    fn totals(&self, api: &Api) -> Result<Result<()>, Refused> {
+    fn totals(&self, asker: &Asker) -> Result<Result<()>, Refused> {
         let totals = |which: usize| {
             let of = |ledger| lock(ledger).totals(self.start_ms)[which];
             let each = self.ledgers.iter().map(of);
@@ -131,7 +140,7 @@ impl Shared {
         for query in
             [format!("sum(count_over_time({range}))"), format!("sum(sum_over_time({range}))")]
         {
-            let answer = instant(api, &query, self.end_ms())?;
+            let answer = instant(asker, &query, self.end_ms())?;
             let value = answer["data"]["result"][0]["value"][1].as_str().map(str::parse::<f64>);
             got.push(value.and_then(Result::ok).unwrap_or_default());
         }
@@ -154,7 +163,7 @@ impl Shared {
     }
 
     /// Every series with an acknowledged sample is listed, and none that was never sent.
-    fn numbers(&self, api: &Api, lane: usize) -> Result<Result<()>, Refused> {
+    fn numbers(&self, asker: &Asker, lane: usize) -> Result<Result<()>, Refused> {
         let first = self.start_ms;
         let numbers = |places: Vec<(u32, i64)>| -> HashSet<u32> {
             let places = places.into_iter().filter(|place| place.1 >= first);
@@ -166,7 +175,7 @@ impl Shared {
             first / 1000,
             self.end_ms() / 1000 + 1,
         );
-        let answer = successful(api.get(&path))?;
+        let answer = asker.successful(|api| api.get(&path))?;
         let values = answer["data"].as_array().map(Vec::as_slice).unwrap_or_default();
         let values = values.iter().filter_map(Value::as_str).map(str::parse::<u32>);
         let Ok(listed) = values.collect::<Result<HashSet<u32>, _>>() else {
@@ -198,6 +207,29 @@ fn listing(promised: &HashSet<u32>, listed: &HashSet<u32>, sent: &HashSet<u32>) 
     )
 }
 
+impl Asker {
+    fn new(api: Api) -> Self {
+        Self { api, refused_since: Cell::new(None), longest: Cell::new(Duration::ZERO) }
+    }
+
+    /// The JSON of a successful answer.
+    fn successful(&self, ask: impl FnOnce(&Api) -> Result<Answer>) -> Result<Value, Refused> {
+        let since = self.refused_since.take().unwrap_or_else(Instant::now);
+        match ask(&self.api) {
+            Ok(answer) if answer.is_success() => {
+                self.longest.set(self.longest.get().max(since.elapsed()));
+                serde_json::from_str(&answer.body).map_err(|error| {
+                    Refused(Err(anyhow::anyhow!("the answer is no JSON: {error}")))
+                })
+            }
+            got => {
+                self.refused_since.set(Some(since));
+                Err(Refused(got))
+            }
+        }
+    }
+}
+
 impl Refused {
     fn into_error(self) -> anyhow::Error {
         match self.0 {
@@ -208,16 +240,9 @@ impl Refused {
 }
 
 /// The whole answer to an instant query.
-fn instant(api: &Api, query: &str, time_ms: i64) -> Result<Value, Refused> {
+fn instant(asker: &Asker, query: &str, time_ms: i64) -> Result<Value, Refused> {
     let time = Duration::from_millis(time_ms.unsigned_abs()).as_secs_f64();
     let time = format!("{time:.3}");
-    successful(api.post_form("/api/v1/query", &[("query", query), ("time", &time)]))
-}
-
-fn successful(got: Result<Answer>) -> Result<Value, Refused> {
-    match got {
-        Ok(answer) if answer.is_success() => serde_json::from_str(&answer.body)
-            .map_err(|error| Refused(Err(anyhow::anyhow!("the answer is no JSON: {error}")))),
-        got => Err(Refused(got)),
-    }
+    let form = [("query", query), ("time", &time)];
+    asker.successful(|api| api.post_form("/api/v1/query", &form))
 }

@@ -10,6 +10,9 @@ use anyhow::{Result, ensure};
 /// promise it.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
 
+/// A success after this time is worth a line.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Refusals that are kept; of more only the number is known.
 const KEPT_REFUSALS: usize = 2000;
 
@@ -71,6 +74,8 @@ pub struct Report {
     pub longest: [Duration; 2],
     /// The first refusals, those of nodes that were away included.
     pub refusals: Vec<Refusal>,
+    /// The first successes that came late, in words.
+    pub slow: Vec<String>,
     /// Answers in which samples were missing or invented, in words; the first ones.
     pub wrong: Vec<String>,
 }
@@ -87,7 +92,8 @@ impl fmt::Display for Report {
             self.longest[0].as_secs_f64(),
             self.refused[1],
             self.longest[1].as_secs_f64(),
-        )
+        )?;
+        self.slow.iter().take(8).try_for_each(|slow| write!(f, "; {slow}"))
     }
 }
 
@@ -132,11 +138,16 @@ impl Records {
         }
     }
 
-    /// A request of this kind succeeded this long after it was first tried.
-    pub(super) fn succeeded(&self, kind: Kind, after: Duration) {
+    /// A request of this kind, to this node in the end, succeeded at this time of the run, this
+    /// long after it was first tried.
+    pub(super) fn succeeded(&self, kind: Kind, node: usize, at: Duration, after: Duration) {
         let mut report = self.lock();
         let longest = &mut report.longest[kind as usize];
         *longest = after.max(*longest);
+        if after > SLOW && report.slow.len() < KEPT_REFUSALS {
+            let [at, after] = [at, after].map(|time| time.as_secs_f64());
+            report.slow.push(format!("{kind:?} to node {node} until {at:.1} s, for {after:.2} s"));
+        }
     }
 
     pub(super) fn checked(&self, wrong: Option<String>) {
