@@ -37,8 +37,13 @@ impl Answer {
 impl Api {
     /// A client of `http://host:port`.
     pub fn new(base: &str) -> Self {
+        Self::with_limit(base, REQUEST_LIMIT)
+    }
+
+    /// A client of `http://host:port` that waits for an answer no longer than `limit`.
+    pub fn with_limit(base: &str, limit: Duration) -> Self {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(REQUEST_LIMIT))
+            .timeout_global(Some(limit))
             .http_status_as_error(false)
             .proxy(None)
             .build();

@@ -107,6 +107,25 @@ impl Ledger {
         self.samples.iter().filter(|(_, acknowledged)| **acknowledged).map(|(p, _)| *p).collect()
     }
 
+    /// All places that were ever attempted.
+    pub fn sent(&self) -> Vec<Place> {
+        self.samples.keys().copied().collect()
+    }
+
+    /// How many samples from this time on were acknowledged, and how many were sent at all; beside
+    /// each the sum of their values. No value is negative, so whatever a store holds lies between.
+    pub fn totals(&self, from_ms: i64) -> [(u64, f64); 2] {
+        let mut totals = [(0, 0.0); 2];
+        for (place, acknowledged) in self.samples.iter().filter(|(place, _)| place.1 >= from_ms) {
+            let first = usize::from(!acknowledged);
+            for (count, sum) in &mut totals[first..] {
+                *count += 1;
+                *sum += value_of(*place);
+            }
+        }
+        totals
+    }
+
     /// Holds what was found against what was promised before, and against what was sent by now.
     pub fn compare(&self, promised: &[Place], found: &HashMap<Place, f64>) -> Finding {
         let sent_so = |(place, value): (&Place, &f64)| {

@@ -8,8 +8,12 @@
 pub mod answers;
 pub mod api;
 pub mod comparison;
+pub mod faults;
+pub mod fleet;
+pub mod folder;
 pub mod interrupt;
 pub mod ledger;
+pub mod links;
 pub mod node;
 pub mod peers;
 pub mod poll;

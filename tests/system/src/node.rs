@@ -116,6 +116,11 @@ impl Node {
 
 /// An address of loopback that was free a moment ago.
 pub fn free_address() -> Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("failed to find a free port")?;
+    free_address_on("127.0.0.1")
+}
+
+/// A port of this host's address that was free a moment ago.
+pub fn free_address_on(host: &str) -> Result<String> {
+    let listener = TcpListener::bind((host, 0)).context("failed to find a free port")?;
     Ok(listener.local_addr()?.to_string())
 }

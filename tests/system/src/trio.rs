@@ -1,5 +1,6 @@
 //! Three nodes of one cluster around a real ZooKeeper, as their users run them.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +17,17 @@ pub const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Time in which all shards have to be given to nodes, or be whole again.
 const STEADY_LIMIT: Duration = Duration::from_mins(1);
+
+/// Where a node is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Address and port of its API.
+    pub listen: String,
+    /// Address and port for the other nodes.
+    pub peer: String,
+    /// A program with arguments that is put before the node's own command line.
+    pub wrapper: Vec<OsString>,
+}
 
 /// Three nodes, or fewer while some are away.
 #[derive(Debug)]
@@ -39,6 +51,22 @@ impl Trio {
         replication: u8,
     ) -> Result<Option<Self>> {
         let Some(ensemble) = Ensemble::start(folder, servers)? else { return Ok(None) };
+        let place = |at: usize| -> Result<Place> {
+            let listen = listen.map_or_else(free_address, |listen| Ok(listen[at].to_owned()))?;
+            // The port after that of HTTP may be taken where ports are drawn.
+            Ok(Place { listen, peer: free_address()?, wrapper: Vec::new() })
+        };
+        let places = [place(0)?, place(1)?, place(2)?];
+        Self::around(folder, ensemble, replication, places).map(Some)
+    }
+
+    /// As [`Self::start`], around an ensemble that runs, each node at its own place.
+    pub fn around(
+        folder: &Path,
+        ensemble: Ensemble,
+        replication: u8,
+        places: [Place; 3],
+    ) -> Result<Self> {
         let zookeeper = ensemble.cluster("system");
         let made = Command::new(programs::rangekeeper()?)
             .args(["cluster", "init", "--zookeeper", &zookeeper, "--shards", "256"])
@@ -47,22 +75,23 @@ impl Trio {
             .context("failed to run cluster init")?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let setup = |at: usize| -> Result<Setup> {
+            let Place { listen, peer, wrapper } = places[at].clone();
             let mut setup = Setup::new(&folder.join(NAMES[at]))?;
-            if let Some(listen) = listen {
-                listen[at].clone_into(&mut setup.listen);
-            }
-            // The port after that of HTTP may be taken where ports are drawn.
-            let peer = free_address()?;
             let options =
                 [["--zookeeper", &zookeeper], ["--node-id", NAMES[at]], ["--peer-listen", &peer]];
             setup.options = options.concat().into_iter().map(Into::into).collect();
+            // Nobody else is in the network that has other addresses than these.
+            if !listen.starts_with("127.") {
+                setup.options.push("--no-auth".into());
+            }
+            (setup.listen, setup.wrapper) = (listen, wrapper);
             setup.settings.push("cluster.session_timeout=2s".to_owned());
             Ok(setup)
         };
         let setups = [setup(0)?, setup(1)?, setup(2)?];
         let mut trio = Self { nodes: [None, None, None], setups, ensemble, zookeeper };
         trio.start_all()?;
-        Ok(Some(trio))
+        Ok(trio)
     }
 
     /// Starts those that are away, all at once, and waits until they are ready.
@@ -102,6 +131,20 @@ impl Trio {
         let answer = self.node(at).api.get("/api/cluster/v1")?;
         ensure!(answer.is_success(), "{} {}", answer.status, answer.body);
         Ok(serde_json::from_str(&answer.body)?)
+    }
+
+    /// Starts one that is away, without waiting until it is ready.
+    pub fn begin(&mut self, at: usize) -> Result<()> {
+        ensure!(self.nodes[at].is_none(), "node {} runs", NAMES[at]);
+        self.nodes[at] = Some(self.setups[at].start()?);
+        Ok(())
+    }
+
+    /// The number of the node that leads, as a node sees it.
+    pub fn leader(&self, seen_by: usize) -> Result<usize> {
+        let leader = self.status(seen_by)?["leader"].take();
+        let at = NAMES.iter().position(|name| leader["node"] == *name);
+        at.with_context(|| format!("nobody leads: {leader}"))
     }
 
     /// Waits until nothing is unsettled at any node that runs: all places have everything.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::node::free_address;
+use crate::node::free_address_on;
 use crate::process::Process;
 use crate::{poll, programs};
 
@@ -82,6 +82,11 @@ impl Ensemble {
     /// Starts `count` servers with their data in `folder`, and waits until they serve. `None`, and
     /// a line that says so, where there is no ZooKeeper or no Java.
     pub fn start(folder: &Path, count: usize) -> Result<Option<Self>> {
+        Self::start_on(folder, count, "127.0.0.1")
+    }
+
+    /// As [`Self::start`], at an address of the machine.
+    pub fn start_on(folder: &Path, count: usize, host: &str) -> Result<Option<Self>> {
         let java = match Java::find() {
             Ok(java) => java,
             Err(error) => {
@@ -89,7 +94,7 @@ impl Ensemble {
                 return Ok(None);
             }
         };
-        let addresses = |_| (0..count).map(|_| free_address()).collect::<Result<Vec<_>>>();
+        let addresses = |_| (0..count).map(|_| free_address_on(host)).collect::<Result<Vec<_>>>();
         let [clients, peers, elections] = [addresses(0)?, addresses(1)?, addresses(2)?];
         let quorum: Vec<_> = (0..count)
             .map(|id| {
