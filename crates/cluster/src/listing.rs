@@ -218,7 +218,7 @@ impl Inner {
             let (mut faults, mut entries) = (Vec::new(), Vec::new());
             let read = async {
                 let call = Call { deadline, urgency: Urgency::MustTry };
-                let mut parts = peer.begin(peer.list(request, call), call).await?;
+                let mut parts = peer.begin(Box::pin(peer.list(request, call)), call).await?;
                 while let Some(part) = parts.next().await? {
                     faults.extend(part.faults);
                     entries.extend(part.entries);

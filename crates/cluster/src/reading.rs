@@ -186,7 +186,7 @@ impl Inner {
             };
             let (mut faults, mut series) = (Vec::new(), Vec::new());
             let read = async {
-                let mut parts = peer.begin(peer.select(request, call), call).await?;
+                let mut parts = peer.begin(Box::pin(peer.select(request, call)), call).await?;
                 while let Some(part) = parts.next().await? {
                     faults.extend(part.faults);
                     series.extend(part.series);
