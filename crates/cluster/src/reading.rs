@@ -19,8 +19,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use self::plan::Asks;
-pub(crate) use self::plan::Plan;
+pub(crate) use self::plan::{Asks, Plan, shard_of};
 use self::union::Remote;
 pub use self::union::{SelectedEverywhere, SeriesError};
 use crate::error::PeerError;
@@ -97,7 +96,7 @@ impl Router {
     ) -> Result<SelectedEverywhere, ReadError> {
         let selecting = Selecting { range: self.clip(selecting.range), ..selecting };
         let mut gathered = Gathered { local: Vec::new(), remote: Remote::default() };
-        let mut plan = Plan::begin(self.0.topology(), ReadMode::FullAndUnsettled)?;
+        let mut plan = Plan::begin(self.0.topology(), ReadMode::FullAndUnsettled, None)?;
         while let Some(round) = plan.next_round()? {
             let mut calls = JoinSet::new();
             let map = plan.map();
@@ -156,7 +155,7 @@ impl Inner {
             let selection =
                 self.replica().store().select_in(tenant, matchers, range, limits, &scope)?;
             gathered.local.push(selection);
-            faults.extend(self.replica().readable(&asks, map.version()).1);
+            faults.extend(self.replica().unreadable(&asks, map.version()));
         }
         Ok(Said { node, asks, result: Ok(faults) })
     }

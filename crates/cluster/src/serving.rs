@@ -143,7 +143,7 @@ fn select(
             })?;
         send(&selection, &mut sink);
         // A map that was applied meanwhile may have let somebody else take writes.
-        faults.extend(replica.readable(&scoped.asks, scoped.routed).1);
+        faults.extend(replica.unreadable(&scoped.asks, scoped.routed));
     }
     // Nobody listens: then nobody needs the end either.
     let _ = sink.blocking_send(proto::SelectPart { header: None, series: Vec::new(), faults });
@@ -201,7 +201,7 @@ fn give_list(
     };
     let entries =
         entries.map_err(|error| Refusal::new(proto::Reason::Failed, error.to_string()))?;
-    let (_, faults) = replica.readable(&scoped.asks, scoped.routed);
+    let faults = replica.unreadable(&scoped.asks, scoped.routed);
     let part = |entries, faults| proto::ListPart { header: None, entries, faults };
     // First the faults: the sink may be full before the last entry.
     if sink.blocking_send(part(Vec::new(), faults)).is_err() {
