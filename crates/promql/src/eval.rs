@@ -16,6 +16,7 @@
 mod absence;
 mod accumulators;
 mod aggregation;
+mod apart;
 mod binary;
 mod calls;
 mod classic_histograms;
@@ -51,8 +52,8 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use crate::annotations::Annotations;
-use crate::ast::{DurationContext, Expr, ValueType};
-use crate::source::Source;
+use crate::ast::{DurationContext, Expr, Span, ValueType};
+use crate::source::{Folded, Source};
 use crate::value::{InstantSample, SampleValue, ScalarPoint, Series, StringPoint, Value};
 use column::{Evaluated, Vector};
 use evaluator::Evaluator;
@@ -188,6 +189,41 @@ impl Engine {
         let mut notes = Annotations::default();
         let value = self.options.pool.install(|| answer(&evaluator, query, &expr, &mut notes))?;
         Ok(Answer { value, annotations: notes, stats: evaluator.stats() })
+    }
+}
+
+impl Engine {
+    /// Folds the part of an aggregation that a source has: of the one that stands at `span` in the
+    /// query. Fails as well where the parts' results would not make the whole's. Blocks.
+    ///
+    /// See [`Source::fold_elsewhere`], which asks others for this.
+    pub fn fold(
+        &self,
+        source: &dyn Source,
+        query: &Query<'_>,
+        span: Span,
+    ) -> Result<Folded, EvalError> {
+        let mut expr = query.expr.clone();
+        expr.resolve_durations(&query.durations())?;
+        let mut found = None;
+        expr.visit(|expr| {
+            if let Expr::Aggregate(aggregate) = expr
+                && aggregate.span == span
+            {
+                found = Some(aggregate);
+            }
+        });
+        let nothing = || EvalError::argument("no aggregation stands there");
+        let aggregate = found.ok_or_else(nothing)?;
+        let evaluator = Evaluator::new(&self.options, source, query);
+        let mut notes = Annotations::default();
+        let part = || evaluator.part(aggregate, evaluator.steps(), &mut notes);
+        let folded = self.options.pool.install(part)?;
+        if notes.is_empty() {
+            Ok(folded)
+        } else {
+            Err(EvalError::argument("there is something to say of the series of a part"))
+        }
     }
 }
 
