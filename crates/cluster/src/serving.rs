@@ -14,6 +14,7 @@ use crate::identity::{Speaker, View};
 use crate::limits::PART_TARGET_BYTES;
 use crate::listing::{Wanted, list, matchers_of};
 use crate::reading::Asks;
+use crate::reading::folding::{self, Folding};
 use crate::replica::Replica;
 use crate::server::{Answering, PartSink, PeerHandler, Report};
 use crate::settling;
@@ -21,6 +22,7 @@ use crate::settling;
 /// Answers peers for a node that has a store.
 pub(crate) struct Serving {
     replica: Arc<Replica>,
+    folding: Folding,
 }
 
 /// A scope as it was asked for.
@@ -32,8 +34,8 @@ struct Scoped {
 }
 
 impl Serving {
-    pub(crate) fn new(replica: Arc<Replica>) -> Self {
-        Self { replica }
+    pub(crate) fn new(replica: Arc<Replica>, folding: Folding) -> Self {
+        Self { replica, folding }
     }
 }
 
@@ -94,6 +96,19 @@ impl PeerHandler for Serving {
             self.replica.topology().heard(&from);
             let replica = Arc::clone(&self.replica);
             blocking(move || select(&replica, &request, sink)).await
+        })
+    }
+
+    fn fold(
+        &self,
+        from: Speaker,
+        request: proto::FoldRequest,
+        sink: PartSink<proto::FoldPart>,
+    ) -> Answering<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.replica.topology().heard(&from);
+            let folder = self.folding.folder()?;
+            blocking(move || folding::give(&*folder, &request, sink)).await
         })
     }
 

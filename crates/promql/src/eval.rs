@@ -52,8 +52,8 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 
 use crate::annotations::Annotations;
-use crate::ast::{DurationContext, Expr, Span, ValueType};
-use crate::source::{Folded, Source};
+use crate::ast::{DurationContext, Expr, ValueType};
+use crate::source::{Folded, Folding, Source};
 use crate::value::{InstantSample, SampleValue, ScalarPoint, Series, StringPoint, Value};
 use column::{Evaluated, Vector};
 use evaluator::Evaluator;
@@ -193,17 +193,21 @@ impl Engine {
 }
 
 impl Engine {
-    /// Folds the part of an aggregation that a source has: of the one that stands at `span` in the
-    /// query. Fails as well where the parts' results would not make the whole's. Blocks.
+    /// Folds the part of an aggregation that a source has: of the one that `folding` names in the
+    /// query `expr`. Fails as well where the parts' results would not make the whole's. Blocks.
     ///
     /// See [`Source::fold_elsewhere`], which asks others for this.
     pub fn fold(
         &self,
         source: &dyn Source,
-        query: &Query<'_>,
-        span: Span,
+        expr: &Expr,
+        folding: &Folding,
+        interrupt: &(dyn Fn() -> Option<Interrupt> + Sync),
     ) -> Result<Folded, EvalError> {
-        let mut expr = query.expr.clone();
+        let Folding { span, start_ms, end_ms, step_ms, lookback_ms, max_series } = *folding;
+        let lookback_ms = Some(lookback_ms);
+        let query = Query { expr, start_ms, end_ms, step_ms, lookback_ms, interrupt };
+        let mut expr = expr.clone();
         expr.resolve_durations(&query.durations())?;
         let mut found = None;
         expr.visit(|expr| {
@@ -215,7 +219,9 @@ impl Engine {
         });
         let nothing = || EvalError::argument("no aggregation stands there");
         let aggregate = found.ok_or_else(nothing)?;
-        let evaluator = Evaluator::new(&self.options, source, query);
+        let mut options = self.options.clone();
+        options.max_series = options.max_series.min(max_series);
+        let evaluator = Evaluator::new(&options, source, &query);
         let mut notes = Annotations::default();
         let part = || evaluator.part(aggregate, evaluator.steps(), &mut notes);
         let folded = self.options.pool.install(part)?;

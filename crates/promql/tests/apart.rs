@@ -33,14 +33,7 @@ impl Source for Dealt<'_> {
     ) -> Option<Vec<Folded>> {
         here(&self.parts[0]);
         let expr = rangekeeper_promql::parse(self.text, &ParserOptions::ALL).unwrap();
-        let query = Query {
-            start_ms: folding.start_ms,
-            end_ms: folding.end_ms,
-            step_ms: folding.step_ms,
-            lookback_ms: Some(folding.lookback_ms),
-            ..Query::instant(&expr, 0)
-        };
-        let fold = |part: &MemoryStorage| self.engine.fold(part, &query, folding.span).ok();
+        let fold = |part: &MemoryStorage| self.engine.fold(part, &expr, folding, &|| None).ok();
         let folded = self.parts[1..].iter().map(fold).collect::<Option<Vec<_>>>()?;
         self.folded.fetch_add(1, Ordering::Relaxed);
         Some(folded)

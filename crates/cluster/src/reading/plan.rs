@@ -224,7 +224,7 @@ impl Plan {
     }
 }
 
-fn first_of(shards: &ShardSet) -> Option<ShardId> {
+pub(super) fn first_of(shards: &ShardSet) -> Option<ShardId> {
     shards.min().map(shard_of)
 }
 
@@ -251,7 +251,7 @@ fn alike_faults(faults: Vec<proto::ShardFault>) -> Vec<(ShardSet, proto::ShardFa
 
 /// What it costs to ask each node: this one nothing, one that failed lately most, the others by
 /// turns, so that one call goes to one of them for all shards and not always to the same.
-fn costs(map: &MapView, topology: &dyn Topology) -> Vec<Option<u32>> {
+pub(super) fn costs(map: &MapView, topology: &dyn Topology) -> Vec<Option<u32>> {
     let count = u32::try_from(map.assignment.nodes.len()).expect("rows are counted in u16");
     let turn = fastrand::u32(..count.max(1));
     let cost = |at: u32| {
@@ -266,7 +266,7 @@ fn costs(map: &MapView, topology: &dyn Topology) -> Vec<Option<u32>> {
     (0..count).map(cost).collect()
 }
 
-fn cost_of(view: &Shard, place: Place, costs: &[Option<u32>]) -> Option<u32> {
+pub(super) fn cost_of(view: &Shard, place: Place, costs: &[Option<u32>]) -> Option<u32> {
     let readers = view.slot(place).state.readers().into_iter();
     readers.map(|node| costs[node.index()]).try_fold(0, |most, cost| Some(most.max(cost?)))
 }
