@@ -247,6 +247,15 @@ fn flip(path: &Path, offset: usize) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("failed to change {}", path.display()))
 }
 
+/// Waits until a node says of shards that a copy of them is missing.
+fn wait_lacking(trio: &Trio, at: usize) -> Result<()> {
+    poll::until("a status that says of the damage", NOTICE_LIMIT, || {
+        let lacking = trio.status(at)?["summary"]["below_replication"].as_u64();
+        ensure!(lacking.context("no figure")? > 0, "no shard lacks a copy");
+        Ok(())
+    })
+}
+
 #[test]
 fn a_flipped_byte_in_a_table_costs_one_copy_and_no_answer() {
     let folder = Folder::new("flipped-table-").expect("a folder");
@@ -261,18 +270,60 @@ fn a_flipped_byte_in_a_table_costs_one_copy_and_no_answer() {
     let table = table_of_samples(&trio.setup(2).data).expect("samples lie in tables");
     println!("a byte flips in {}", table.display());
     flip(&table, 64).expect("a table has a first block");
-    for run in 0..2 {
-        trio.start_all().expect("it starts");
-        fleet.back(2);
-        fleet.wait_for_requests(100).expect("writes go on");
-        inspect(&fleet, &[0, 1, 2]).expect("none missing, none invented");
-        println!("run {run}: {}", trio.status(2).unwrap()["summary"]);
-        println!("{}", trio.status(2).unwrap()["alarms"]);
-        for line in trio.node(2).api.get("/metrics").unwrap().body.lines() {
-            if line.contains("damage") { println!("{line}"); }
-        }
-        fleet.away(2);
-        trio.stop(2).expect("it stops in order");
-    }
-    panic!("look");
+    trio.start_all().expect("it starts");
+    fleet.back(2);
+    inspect(&fleet, &[2, 0, 1]).expect("none missing, none invented");
+    wait_lacking(&trio, 2).expect("it says what it found");
+    // Started again, it sets the table aside, and its copies wait for their repair.
+    fleet.away(2);
+    trio.stop(2).expect("it stops in order");
+    trio.start_all().expect("it starts");
+    fleet.back(2);
+    wait_lacking(&trio, 2).expect("it says what it found");
+    fleet.wait_for_requests(200).expect("writes go on");
+    inspect(&fleet, &[2, 0, 1]).expect("none missing, none invented");
+    fleet.stop_sending().expect("no sender failed");
+    inspect(&fleet, &[2, 0, 1]).expect("none missing, none invented");
+    // Nobody else has lost anything by it.
+    trio.kill(2).expect("it runs");
+    inspect(&fleet, &[0, 1]).expect("none missing, none invented");
+    fleet.report().check().expect("none missing, none invented, none refused for long");
+}
+
+/// A byte of a log file's first record.
+const FIRST_RECORD: usize = 64 + 30;
+
+#[test]
+fn a_flipped_byte_in_a_log_is_refused_by_name_and_harms_no_other() {
+    let folder = Folder::new("flipped-log-").expect("a folder");
+    let Some(mut trio) = Trio::start(folder.path(), None, 1, 3).expect("three nodes start") else {
+        return;
+    };
+    let mut fleet = Fleet::around(&trio).expect("senders start");
+    fleet.wait_for_requests(300).expect("writes go on");
+    fleet.away(2);
+    trio.kill(2).expect("it runs");
+    let log = trio.setup(2).data.join("log/00000000000000000001.log");
+    flip(&log, FIRST_RECORD).expect("a log file has a first record");
+    let refused = trio.start_all().expect_err("a damaged log is refused").to_string();
+    assert!(refused.contains(&format!("log file {} is damaged", log.display())), "{refused}");
+    trio.kill(2).expect_err("it has ended");
+    fleet.wait_for_requests(200).expect("writes go on");
+    inspect(&fleet, &[0, 1]).expect("none missing, none invented");
+
+    // Opened with the loss, it routes, and what it holds counts for nothing.
+    trio.setup(2).options.push("--accept-loss".into());
+    trio.begin(2).expect("it starts");
+    poll::until("a node that says that it is not to be trusted", NOTICE_LIMIT, || {
+        let answer = trio.node(2).api.get("/-/ready")?;
+        ensure!(answer.body.contains("not to be trusted"), "{} {}", answer.status, answer.body);
+        Ok(())
+    })
+    .expect("it is not ready");
+    wait_lacking(&trio, 2).expect("it says that its copies count for nothing");
+    inspect(&fleet, &[2, 0, 1]).expect("none missing, none invented");
+    fleet.wait_for_requests(200).expect("writes go on");
+    fleet.stop_sending().expect("no sender failed");
+    inspect(&fleet, &[2, 0, 1]).expect("none missing, none invented");
+    fleet.report().check().expect("none missing, none invented, none refused for long");
 }
