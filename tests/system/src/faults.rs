@@ -1,12 +1,14 @@
 //! Steps that the tests of a cluster's faults share.
 
 use std::ffi::OsString;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::fleet::Fleet;
 use crate::folder::Folder;
 use crate::node::free_address;
+use crate::remote_write::{TimeSeries, WriteRequest};
 use crate::trio::{NAMES, Place, Trio};
 use crate::zookeeper::Ensemble;
 
@@ -59,4 +61,15 @@ pub fn with_environment(variables: &[(String, OsString)]) -> Vec<OsString> {
         assignment
     };
     [OsString::from("env")].into_iter().chain(variables.iter().map(assignment)).collect()
+}
+
+/// A request with a series in most shards, of a metric that no ledger knows.
+pub fn stray_request() -> Result<Vec<u8>> {
+    let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let series = |number: u32| {
+        let number = number.to_string();
+        let labels = [("__name__", "stray"), ("number", &number)];
+        TimeSeries::with_sample(&labels, now_ms, 1.0)
+    };
+    Ok(WriteRequest { timeseries: (0..200).map(series).collect() }.to_body())
 }

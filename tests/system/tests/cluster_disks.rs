@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rangekeeper_system_tests::faults::{
-    inspect, inspect_with_each_stopped, short_or_soak, with_environment, wrapped_trio,
+    inspect, inspect_with_each_stopped, short_or_soak, stray_request, with_environment,
+    wrapped_trio,
 };
 use rangekeeper_system_tests::fleet::Fleet;
 use rangekeeper_system_tests::folder::Folder;
 use rangekeeper_system_tests::power::{Loss, PowerSupply};
-use rangekeeper_system_tests::remote_write::{TimeSeries, WriteRequest};
 use rangekeeper_system_tests::trio::{NAMES, Trio};
 use rangekeeper_system_tests::workload::seed;
 use rangekeeper_system_tests::{namespaces, poll};
@@ -96,18 +96,6 @@ fn power_that_fails_one_node_and_then_all_takes_nothing_that_was_acknowledged() 
     println!("{lost_bytes} bytes were lost in all");
 }
 
-/// A request with a series in most shards, of a metric that no ledger knows.
-fn stray_request() -> Vec<u8> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now_ms = i64::try_from(now.expect("it is after 1970").as_millis()).expect("a time");
-    let series = |number: u32| {
-        let number = number.to_string();
-        let labels = [("__name__", "stray"), ("number", &number)];
-        TimeSeries::with_sample(&labels, now_ms, 1.0)
-    };
-    WriteRequest { timeseries: (0..200).map(series).collect() }.to_body()
-}
-
 #[test]
 fn syncs_that_fail_at_one_node_are_no_acknowledgements() {
     let folder = Folder::new("failing-syncs-").expect("a folder");
@@ -131,7 +119,7 @@ fn syncs_that_fail_at_one_node_are_no_acknowledgements() {
     (0..3).for_each(|node| fleet.away(node));
     supplied.trio.kill(1).expect("it runs");
     supplied.supplies[2].break_disk();
-    let body = stray_request();
+    let body = stray_request().expect("it is after 1970");
     for node in [0, 2, 0, 2] {
         let answer = supplied.trio.node(node).api.write(&body).expect("an answer");
         assert_eq!(answer.status, 503, "node {node} said {}", answer.body);
@@ -187,7 +175,7 @@ fn fill_and_free(trio: &mut Trio, filler: &Path) -> Result<()> {
         ensure!(answer.body.contains("disk"), "the reason is {}", answer.body.trim());
         Ok(())
     })?;
-    let refused = trio.node(2).api.write(&stray_request())?;
+    let refused = trio.node(2).api.write(&stray_request()?)?;
     ensure!(refused.status == 503, "a full node said {} {}", refused.status, refused.body);
     fleet.wait_for_requests(200)?;
     fleet.run_for(Duration::from_secs(short_or_soak(4, 60)));
