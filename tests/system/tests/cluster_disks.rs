@@ -76,8 +76,12 @@ fn power_that_fails_one_node_and_then_all_takes_nothing_that_was_acknowledged() 
         let one = [random.usize(0..3)];
         for cut in [&one[..], &[0, 1, 2]] {
             fleet.wait_for_requests(random.u64(50..300)).expect("writes go on");
-            cut.iter().for_each(|node| fleet.away(*node));
-            cut.iter().for_each(|node| supplied.trio.kill(*node).expect("it runs"));
+            for node in cut {
+                fleet.away(*node);
+            }
+            for node in cut {
+                supplied.trio.kill(*node).expect("it runs");
+            }
             if cut.len() == 1 {
                 fleet.wait_for_requests(50).expect("writes go on while one is away");
             }
@@ -88,7 +92,9 @@ fn power_that_fails_one_node_and_then_all_takes_nothing_that_was_acknowledged() 
             }
             supplied.trio.start_all().expect("they start after a power cut");
             inspect(&fleet, cut).expect("none missing, none invented");
-            cut.iter().for_each(|node| fleet.back(*node));
+            for node in cut {
+                fleet.back(*node);
+            }
         }
     }
     finish(&mut supplied.trio, &mut fleet).expect("none missing, none invented");
