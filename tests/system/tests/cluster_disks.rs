@@ -114,7 +114,7 @@ fn syncs_that_fail_at_one_node_are_no_acknowledgements() {
     fleet.wait_for_requests(200).expect("writes go on at the others");
     fleet.run_for(Duration::from_secs(short_or_soak(5, 60)));
     assert!(supplied.supplies[2].failed_syncs() > 0, "no sync failed");
-    inspect(&fleet, &[0, 1]).expect("none missing, none invented");
+    inspect(&fleet, &[0, 1, 2]).expect("none missing, none invented");
     supplied.supplies[2].mend_disk();
     wait_ready(&supplied.trio, 2).expect("it recovers by itself");
     fleet.back(2);
