@@ -204,9 +204,10 @@ fn a_full_disk_stops_one_node_and_harms_no_other() -> Result<()> {
         mount(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs"], &data)?;
         let small = SMALL.map(|(name, value)| (name.to_owned(), value.into()));
         let trio = wrapped_trio(&folder, |_| with_environment(&small))?;
-        let Some(mut trio) = trio else { return Ok(()) };
-        let done = fill_and_free(&mut trio, &data.join("filler"));
-        drop(trio);
+        let done = match trio {
+            Some(mut trio) => fill_and_free(&mut trio, &data.join("filler")),
+            None => Ok(()),
+        };
         if done.is_ok() {
             mount(&["umount"], &data)?;
         }
