@@ -46,6 +46,7 @@
 //!   handler to say.
 
 mod breaker;
+mod cardinality;
 mod control;
 mod counted;
 mod error;

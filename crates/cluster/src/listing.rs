@@ -13,7 +13,7 @@ use rangekeeper_model::{
 };
 use rangekeeper_placement::ReadMode;
 use rangekeeper_storage::{
-    Exemplar, FamilyMetadata, Found, MetadataRow, SeriesExemplars, Store, StoreError,
+    Exemplar, FamilyMetadata, Found, MetadataRow, SeriesExemplars, ShardSet, Store, StoreError,
 };
 use rangekeeper_wire::encode;
 use rangekeeper_wire::proto::{peer as proto, v1};
@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::cardinality;
 use crate::error::PeerError;
 use crate::peer::{Call, Urgency};
 use crate::reading::{Plan, ReadError, Said, own_failure, selector_of};
@@ -50,6 +51,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
     pub(crate) selectors: &'a [Vec<Matcher>],
     pub(crate) range: TimeRange,
+    pub(crate) shards: &'a ShardSet,
     pub(crate) limit: usize,
     pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
 }
@@ -176,7 +178,9 @@ impl Router {
             if let Some((node, asks)) = own {
                 let faults = self.0.replica().unreadable(&asks, map.version());
                 let Listing { tenant, selectors, range, limit, stop, .. } = listing;
-                let wanted = Wanted { tenant, listing: kind, name, selectors, range, limit, stop };
+                let shards = &asks.full;
+                let wanted =
+                    Wanted { tenant, listing: kind, name, selectors, range, shards, limit, stop };
                 let result = match list(self.0.replica().store(), &wanted) {
                     Ok(found) => {
                         entries.extend(found);
@@ -201,14 +205,14 @@ impl Router {
     }
 }
 
-type Listed = (
+pub(crate) type Listed = (
     rangekeeper_placement::NodeIndex,
     Result<Vec<proto::ShardFault>, PeerError>,
     Vec<proto::ListEntry>,
 );
 
 impl Inner {
-    fn list_from(
+    pub(crate) fn list_from(
         &self,
         node: rangekeeper_placement::NodeIndex,
         name: Arc<str>,
@@ -242,7 +246,7 @@ pub(crate) fn list(
     store: &Store,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<proto::ListEntry>, StoreError> {
-    let Wanted { tenant, listing, name, selectors, range, limit, stop } = *wanted;
+    let Wanted { tenant, listing, name, selectors, range, limit, stop, .. } = *wanted;
     let most = limit.saturating_add(1);
     let keys =
         |found: Found<String>| found.items.into_iter().map(|key| entry(key.into())).collect();
@@ -266,6 +270,7 @@ pub(crate) fn list(
             let family = Some(name).filter(|name| !name.is_empty());
             store.metadata(tenant, family)?.into_iter().map(metadata_entry).collect()
         }
+        proto::Listing::LabelPairs => cardinality::pairs_of(store, wanted)?,
     })
 }
 
@@ -285,7 +290,7 @@ fn exemplars_entry(found: &SeriesExemplars) -> proto::ListEntry {
     proto::ListEntry {
         key: Bytes::copy_from_slice(found.labels.as_bytes()),
         exemplars: encode::series_v1(&series).into(),
-        metadata: Vec::new(),
+        ..proto::ListEntry::default()
     }
 }
 
@@ -308,7 +313,7 @@ fn metadata_entry(row: MetadataRow) -> proto::ListEntry {
         last_day: 0,
     });
     let metadata = said.collect();
-    proto::ListEntry { key: row.family.into(), exemplars: Bytes::new(), metadata }
+    proto::ListEntry { key: row.family.into(), metadata, ..proto::ListEntry::default() }
 }
 
 fn texts(entries: &[proto::ListEntry]) -> BTreeSet<String> {

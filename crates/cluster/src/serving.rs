@@ -216,6 +216,7 @@ fn give_list(
             name: &request.name,
             selectors: &selectors,
             range: scoped.range,
+            shards: &scoped.asks.full,
             limit: if limit == 0 { usize::MAX } else { limit },
             stop: &stop,
         };

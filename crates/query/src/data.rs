@@ -6,8 +6,10 @@ use rangekeeper_chunk::Decoder;
 use rangekeeper_cluster::{Listing, ReadError, Router, SelectedEverywhere, Selecting};
 use rangekeeper_model::{Labels, Matcher, Samples, TenantId, TimeRange};
 use rangekeeper_promql::source::{Folded, Folding, Select, SeriesSet, Source, SourceError};
+use rangekeeper_storage::db::Cardinality;
 use rangekeeper_storage::{
-    Found, MetadataRow, ReadLimits, Selection, SeriesExemplars, ShardSet, Store, StoreError,
+    Found, HeadOfTenant, MetadataRow, ReadLimits, Selection, SeriesExemplars, ShardSet, Store,
+    StoreError,
 };
 use tokio::runtime::Handle;
 
@@ -118,6 +120,23 @@ impl Look<'_> {
             Data::Cluster(router, runtime) => {
                 let which = Which { selectors: &[], range: TimeRange::ALL, limit: usize::MAX };
                 router.metadata(family, self.listing(which), runtime)
+            }
+        }
+    }
+
+    /// How many series there are, and of what, and what is in memory.
+    pub(crate) fn cardinality(
+        &self,
+        rows: usize,
+    ) -> Result<(Cardinality, HeadOfTenant), ReadError> {
+        match self.data {
+            Data::Store(store) => {
+                let found = store.cardinality(self.tenant, rows, self.stop)?;
+                Ok((found, store.head_of(self.tenant)?))
+            }
+            Data::Cluster(router, runtime) => {
+                let which = Which { selectors: &[], range: TimeRange::ALL, limit: rows };
+                router.cardinality(self.listing(which), runtime)
             }
         }
     }

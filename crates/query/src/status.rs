@@ -14,6 +14,8 @@
 //! | `memoryInBytesByLabelName` | bytes of the values, each once a series, as in Prometheus |
 //! | `seriesCountByLabelValuePair` | series by `name=value` |
 //!
+//! In a cluster each shard is counted once, at one of its full copies.
+//!
 //! Each list has its `limit` (10, at most 10,000) greatest, by falling figure and then by name.
 
 use std::io::Write as _;
@@ -41,8 +43,7 @@ impl Asked<'_> {
             },
         };
         let stop = || self.is_over();
-        let found = self.shared.data.store().cardinality(self.tenant, rows, &stop)?;
-        let head = self.shared.data.store().head_of(self.tenant)?;
+        let (found, head) = self.look(&stop).cardinality(rows)?;
         Ok(Envelope::default().render(|out| {
             out.extend_from_slice(b"{\"headStats\":");
             let (series, pairs, chunks) = (found.series, found.label_pairs, head.chunks);

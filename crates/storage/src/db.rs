@@ -12,6 +12,7 @@
 //! - What lies below the floor is not there, on disk or not.
 
 mod batch;
+mod cardinality;
 mod damage;
 mod days;
 mod error;
@@ -51,6 +52,7 @@ use rangekeeper_model::{Day, ShardCount};
 use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions};
 
 pub use batch::{Batch, Exemplar};
+pub use cardinality::{Cardinality, CardinalityTally};
 pub use damage::DamagedRange;
 pub use error::{DbError, OpenError};
 pub use exemplars::StoredExemplar;
@@ -58,7 +60,6 @@ pub use export::{Entry, Exported};
 pub use keys::WHOLE_DAY;
 pub use meta::Identity;
 pub use metadata::MetadataEntry;
-pub use names::Cardinality;
 pub use options::{Clock, CreateWith, DbOptions, OnDamage};
 pub use read::{Stop, Windows, never};
 pub use register::Registration;

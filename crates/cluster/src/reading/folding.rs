@@ -110,7 +110,10 @@ impl Router {
 
 /// Which node is to fold which shards: each shard at one that has it in full, this one first.
 /// `None` if some shard is in full nowhere that can be asked.
-fn deal(map: &MapView, topology: &dyn Topology) -> Option<BTreeMap<NodeIndex, ShardSet>> {
+pub(crate) fn deal(
+    map: &MapView,
+    topology: &dyn Topology,
+) -> Option<BTreeMap<NodeIndex, ShardSet>> {
     if !map.assignment.is_placed() {
         return None;
     }

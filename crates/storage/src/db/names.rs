@@ -1,9 +1,8 @@
-//! Names and values of labels, and how many series each has.
+//! Names and values of labels.
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
-use rangekeeper_model::{Day, METRIC_NAME, Matcher, TenantId};
+use rangekeeper_model::{Day, Matcher, TenantId};
 use roaring::RoaringBitmap;
 
 use super::keys::{self, Family};
@@ -15,25 +14,6 @@ const OPERATION: &str = "list labels";
 const FEW_SERIES: u64 = 4_000;
 /// Rows between two looks at [`Stop`].
 const ROWS_A_CHECK: u64 = 1024;
-
-/// How many series there are, and of what. Lists are sorted by falling figure, then name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cardinality {
-    /// Series of the tenant in the day.
-    pub series: u64,
-    /// Distinct pairs of label name and value.
-    pub label_pairs: u64,
-    /// Distinct label names.
-    pub label_names: u64,
-    /// Series by metric name.
-    pub by_metric: Vec<(String, u64)>,
-    /// Values by label name.
-    pub values_by_label: Vec<(String, u64)>,
-    /// Bytes of values, each once a series, by label name.
-    pub bytes_by_label: Vec<(String, u64)>,
-    /// Series by `name=value`.
-    pub by_pair: Vec<(String, u64)>,
-}
 
 impl Db {
     /// Names of the labels of the series that pass `matchers` in any of `days`, sorted; at most the
@@ -114,53 +94,6 @@ impl Db {
             _ => Some(Passing::Many(Some(numbers))),
         })
     }
-
-    /// How many series `tenant` has under `day`, and of what; each list cut to its `limit`
-    /// greatest. Walks all postings of the tenant in the day.
-    pub fn cardinality(
-        &self,
-        tenant: &TenantId,
-        day: Day,
-        limit: usize,
-        stop: Stop<'_>,
-    ) -> Result<Cardinality, DbError> {
-        let mut found = Cardinality::default();
-        if day < self.floor() {
-            return Ok(found);
-        }
-        let prefix = keys::postings_tenant(day, tenant);
-        let listing = Listing { db: self, day, stop, limit };
-        let mut bytes: HashMap<String, (u64, u64)> = HashMap::new();
-        listing.rows(&prefix, |name, value, numbers| {
-            if name.is_empty() {
-                found.series = numbers.len();
-                return;
-            }
-            found.label_pairs += 1;
-            if name == METRIC_NAME {
-                found.by_metric.push((value.to_owned(), numbers.len()));
-            }
-            let (values, total) = bytes.entry_ref(name).or_default();
-            *values += 1;
-            *total += numbers.len() * value.len() as u64;
-            found.by_pair.push((format!("{name}={value}"), numbers.len()));
-            if found.by_pair.len() > 16 * limit + 1024 {
-                greatest(&mut found.by_pair, limit);
-            }
-        })?;
-        found.label_names = bytes.len() as u64;
-        found.values_by_label = bytes.iter().map(|(name, (n, _))| (name.clone(), *n)).collect();
-        found.bytes_by_label = bytes.into_iter().map(|(name, (_, n))| (name, n)).collect();
-        for list in [
-            &mut found.by_metric,
-            &mut found.values_by_label,
-            &mut found.bytes_by_label,
-            &mut found.by_pair,
-        ] {
-            greatest(list, limit);
-        }
-        Ok(found)
-    }
 }
 
 /// The series that a listing is about.
@@ -171,11 +104,11 @@ enum Passing {
     Many(Option<RoaringBitmap>),
 }
 
-struct Listing<'l> {
-    db: &'l Db,
-    day: Day,
-    stop: Stop<'l>,
-    limit: usize,
+pub(super) struct Listing<'l> {
+    pub(super) db: &'l Db,
+    pub(super) day: Day,
+    pub(super) stop: Stop<'l>,
+    pub(super) limit: usize,
 }
 
 impl Listing<'_> {
@@ -248,7 +181,7 @@ impl Listing<'_> {
     }
 
     /// Calls `each` with name, value and numbers of every posting below `prefix`.
-    fn rows(
+    pub(super) fn rows(
         &self,
         prefix: &[u8],
         mut each: impl FnMut(&str, &str, &RoaringBitmap),
@@ -296,9 +229,4 @@ fn insert(set: &mut BTreeSet<String>, text: &str) {
 
 fn first(set: BTreeSet<String>, limit: usize) -> Vec<String> {
     set.into_iter().take(limit.saturating_add(1)).collect()
-}
-
-fn greatest(list: &mut Vec<(String, u64)>, limit: usize) {
-    list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    list.truncate(limit);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rangekeeper_model::{Day, Labels, Matcher, MetricType, SeriesId, TenantId, TimeRange};
 
-use super::{Store, StoreError};
+use super::{ShardSet, Store, StoreError};
 use crate::db::{Cardinality, Stop};
 use crate::head::{Exemplar, FamilyMetadata};
 
@@ -183,6 +183,19 @@ impl Store {
         let engine = self.engine()?;
         let day = Day::of(engine.newest_ms());
         Ok(engine.db.cardinality(tenant, day, limit, stop)?)
+    }
+
+    /// Pairs of label name and value that series of some shards have on a day, and how many; the
+    /// pair of empty texts for how many series there are. Blocks.
+    pub fn label_pairs(
+        &self,
+        tenant: &TenantId,
+        day: Day,
+        shards: &ShardSet,
+        stop: Stop<'_>,
+        each: &mut dyn FnMut(&str, &str, u64),
+    ) -> Result<(), StoreError> {
+        Ok(self.engine()?.db.label_pairs(tenant, day, Some(shards), stop, each)?)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rangekeeper_model::TenantId;
+use rangekeeper_model::{SeriesId, TenantId};
 
-use super::{Store, StoreError};
+use super::{ShardSet, Store, StoreError};
 use crate::db::{MemoryUse, Statistic};
 use crate::log::LogStats;
 
@@ -69,12 +69,23 @@ pub struct StoreStats {
 impl Store {
     /// What is in memory of a tenant. Walks the series in memory, a stripe at a time.
     pub fn head_of(&self, tenant: &TenantId) -> Result<HeadOfTenant, StoreError> {
+        self.head_in(tenant, None)
+    }
+
+    /// What is in memory of a tenant, of some shards alone if they are named.
+    pub fn head_in(
+        &self,
+        tenant: &TenantId,
+        shards: Option<&ShardSet>,
+    ) -> Result<HeadOfTenant, StoreError> {
+        let is_in = |id: SeriesId| shards.is_none_or(|of| of.contains(id.shard().0.into()));
         let engine = self.engine()?;
         let index = engine.head.tenant(tenant).index;
         let mut chunks = 0;
         for stripe in 0..engine.head.stripe_count() {
             let stripe = engine.head.stripe(stripe);
-            let of_tenant = stripe.iter().filter(|(_, series)| series.tenant == index);
+            let of_tenant =
+                stripe.iter().filter(|(_, series)| series.tenant == index && is_in(series.id));
             chunks += of_tenant.map(|(_, series)| series.segment_count() as u64).sum::<u64>();
         }
         Ok(HeadOfTenant { chunks, newest_ms: engine.newest_ms() })
