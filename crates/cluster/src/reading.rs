@@ -6,10 +6,9 @@
 //! evaluated. Everything that any place gave is kept, also when a shard is asked again by a newer
 //! map: all of it was written once, and sets unite.
 
+mod asking;
 mod plan;
 mod union;
-
-use std::sync::Arc;
 
 use rangekeeper_model::{ErrorClass, MatchOp, Matcher, ShardId, TenantId, TimeRange};
 use rangekeeper_placement::{NodeIndex, ReadMode};
@@ -19,12 +18,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use self::asking::shards_in;
 pub(crate) use self::plan::Asks;
 pub(crate) use self::plan::Plan;
 use self::union::Remote;
 pub use self::union::{SelectedEverywhere, SeriesError};
 use crate::error::PeerError;
-use crate::peer::{Call, Urgency};
 use crate::router::{Inner, Router};
 use crate::topology::MapView;
 
@@ -159,54 +158,6 @@ impl Inner {
             faults.extend(self.replica().readable(&asks, map.version()).1);
         }
         Ok(Said { node, asks, result: Ok(faults) })
-    }
-
-    /// Asks a peer.
-    fn select_from(
-        &self,
-        map: &Arc<MapView>,
-        node: NodeIndex,
-        asks: Asks,
-        selecting: Selecting<'_>,
-    ) -> impl Future<Output = (Said, RemoteSeries)> + Send + 'static {
-        let peer = self.topology().peer(node);
-        let name: Arc<str> = map.assignment.node(node).id.as_str().into();
-        let request = proto::SelectRequest {
-            header: None,
-            scope: Some(scope_of(map, &asks, selecting)),
-            selector: Some(selector_of(selecting.matchers)),
-            max_series: selecting.limits.series,
-            max_chunk_bytes: 0,
-        };
-        let call = Call { deadline: selecting.deadline, urgency: Urgency::MustTry };
-        async move {
-            let Some(peer) = peer else {
-                let error = PeerError::Unreachable { node: name, text: "it is not there".into() };
-                return (Said { node, asks, result: Err(error) }, Vec::new());
-            };
-            let (mut faults, mut series) = (Vec::new(), Vec::new());
-            let read = async {
-                let mut parts = peer.begin(Box::pin(peer.select(request, call)), call).await?;
-                while let Some(part) = parts.next().await? {
-                    faults.extend(part.faults);
-                    series.extend(part.series);
-                }
-                Ok(())
-            };
-            let result = read.await.map(|()| faults);
-            (Said { node, asks, result }, series)
-        }
-    }
-}
-
-fn scope_of(map: &MapView, asks: &Asks, selecting: Selecting<'_>) -> proto::Scope {
-    proto::Scope {
-        view: Some(map.view().into()),
-        tenant: selecting.tenant.as_str().to_owned(),
-        from_ms: selecting.range.from_ms,
-        to_ms: selecting.range.to_ms,
-        shards: asks.full.iter().collect(),
-        unsettled_shards: asks.unsettled.iter().collect(),
     }
 }
 
