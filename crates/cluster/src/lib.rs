@@ -19,9 +19,10 @@
 //! # Connections
 //!
 //! A node makes up to four connections to each of its [`Peers`], each when it is first needed:
-//! *control* (probes, assignments, settled notices), *write* (one stream of frames) and *query*
-//! (answers in parts), *bulk* (chunks that a place missed). None waits behind another, so a heavy
-//! query delays no write, and neither hides that the node is alive.
+//! *control* (probes, assignments, settled notices), *write* (one stream of frames), *query*
+//! (answers in parts, and one stream of small questions: mostly nothing is unsettled) and *bulk*
+//! (chunks that a place missed). None waits behind another, so a heavy query delays no write, and
+//! neither hides that the node is alive.
 //!
 //! # The life of a message
 //!

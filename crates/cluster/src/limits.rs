@@ -76,6 +76,16 @@ pub const BULK_CALLS: usize = 2;
 /// Queries to one peer at a time: more than a node evaluates at once.
 pub const QUERY_CALLS: usize = 64;
 
+/// How long a question that is expected to find nothing is worked on before its asker is told to
+/// ask for an answer in parts: well below [`BEGIN_WITHIN`], after which a peer is silent.
+pub const GLANCE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Such questions of one stream that are in hand at once; what is beyond waits with the asker.
+pub const SERVED_GLANCES: usize = QUERY_CALLS;
+
+/// Streams of such questions that a node serves at a time, as [`SERVED_WRITE_STREAMS`].
+pub const SERVED_GLANCE_STREAMS: usize = 256;
+
 /// Control calls that a node serves at a time: of a hundred peers, one each.
 pub const SERVED_CONTROL_CALLS: usize = 128;
 

@@ -1,6 +1,7 @@
 //! One remote node, as whoever asks it sees it.
 
 mod gather;
+mod glances;
 mod headed;
 mod parts;
 mod probing;
@@ -14,8 +15,10 @@ use rangekeeper_wire::proto::peer as proto;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
 
+use self::glances::Glances;
 use self::headed::Headed;
 use self::parts::Asked;
 use self::writer::Queue;
@@ -75,7 +78,9 @@ pub(crate) struct Inner {
     query_room: Arc<Semaphore>,
     bulk_room: Semaphore,
     queue: Queue,
+    glances: Glances,
     metrics: PeerMetrics,
+    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -97,7 +102,7 @@ impl Peer {
     ) -> (Self, Writer) {
         let Making { node, store, local, dialing, seed } = making;
         let mut random = fastrand::Rng::with_seed(seed);
-        let stop = dialing.stop.clone();
+        let (tasks, stop) = (dialing.tasks.clone(), dialing.stop.clone());
         let mut link =
             |kind| Link::new(dialing.clone(), metrics.of_link(node, kind), random.u64(..));
         let (control, write) = (link(Kind::Control), link(Kind::Write));
@@ -119,7 +124,9 @@ impl Peer {
             query_room: Arc::new(Semaphore::new(QUERY_CALLS)),
             bulk_room: Semaphore::new(BULK_CALLS),
             queue,
+            glances: Glances::new(),
             metrics: of_peer,
+            tasks,
             stop,
         }));
         let writer = Writer::new(peer.clone(), waiting, options);

@@ -6,11 +6,10 @@
 //! evaluated. Everything that any place gave is kept, also when a shard is asked again by a newer
 //! map: all of it was written once, and sets unite.
 
+mod asking;
 pub(crate) mod folding;
 mod plan;
 mod union;
-
-use std::sync::Arc;
 
 use rangekeeper_model::{ErrorClass, MatchOp, Matcher, ShardId, TenantId, TimeRange};
 use rangekeeper_placement::{NodeIndex, ReadMode};
@@ -20,12 +19,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub(crate) use self::asking::shards_in;
 pub use self::folding::{FoldAnswer, Folder};
 pub(crate) use self::plan::{Asks, Plan, shard_of};
 use self::union::Remote;
 pub use self::union::{SelectedEverywhere, SeriesError};
 use crate::error::{PeerError, Refusal};
-use crate::peer::{Call, Urgency};
 use crate::router::{Inner, Router};
 use crate::topology::MapView;
 
@@ -168,42 +167,6 @@ impl Inner {
         }
         Ok(Said { node, asks, result: Ok(faults) })
     }
-
-    /// Asks a peer.
-    fn select_from(
-        &self,
-        map: &Arc<MapView>,
-        node: NodeIndex,
-        asks: Asks,
-        selecting: Selecting<'_>,
-    ) -> impl Future<Output = (Said, RemoteSeries)> + Send + 'static {
-        let peer = self.topology().peer(node);
-        let name: Arc<str> = map.assignment.node(node).id.as_str().into();
-        let request = proto::SelectRequest {
-            header: None,
-            scope: Some(scope_of(map, &asks, selecting)),
-            selector: Some(selector_of(selecting.matchers)),
-            max_series: selecting.limits.series,
-        };
-        let call = Call { deadline: selecting.deadline, urgency: Urgency::MustTry };
-        async move {
-            let Some(peer) = peer else {
-                let error = PeerError::Unreachable { node: name, text: "it is not there".into() };
-                return (Said { node, asks, result: Err(error) }, Vec::new());
-            };
-            let (mut faults, mut series) = (Vec::new(), Vec::new());
-            let read = async {
-                let mut parts = peer.begin(Box::pin(peer.select(request, call)), call).await?;
-                while let Some(part) = parts.next().await? {
-                    faults.extend(part.faults);
-                    series.extend(part.series);
-                }
-                Ok(())
-            };
-            let result = read.await.map(|()| faults);
-            (Said { node, asks, result }, series)
-        }
-    }
 }
 
 /// What this node's own store failed with, as if a peer had: other places may have what it cannot
@@ -220,17 +183,6 @@ pub(crate) fn own_failure(
     let node = map.assignment.node(node).id.as_str().into();
     let refusal = Refusal::new(proto::Reason::Failed, error.to_string());
     Ok(PeerError::Refused { node, refusal })
-}
-
-fn scope_of(map: &MapView, asks: &Asks, selecting: Selecting<'_>) -> proto::Scope {
-    proto::Scope {
-        view: Some(map.view().into()),
-        tenant: selecting.tenant.as_str().to_owned(),
-        from_ms: selecting.range.from_ms,
-        to_ms: selecting.range.to_ms,
-        shards: asks.full.iter().collect(),
-        unsettled_shards: asks.unsettled.iter().collect(),
-    }
 }
 
 /// Matchers as a message has them.

@@ -2,6 +2,7 @@
 //! deadline when the node stops.
 
 mod answering;
+mod glances;
 mod guard;
 mod handler;
 mod service;

@@ -1,12 +1,14 @@
 //! What this node does with the messages of its peers.
 
+mod glancing;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use rangekeeper_model::{Matcher, TenantId, TimeRange};
 use rangekeeper_placement::Version;
-use rangekeeper_storage::{ReadLimits, Selection};
+use rangekeeper_storage::{ReadLimits, Selection, StoreError};
 use rangekeeper_wire::proto::peer as proto;
 use tokio::runtime::Handle;
 
@@ -119,6 +121,17 @@ impl PeerHandler for Serving {
         })
     }
 
+    fn glance(
+        &self,
+        from: Speaker,
+        request: proto::GlanceRequest,
+    ) -> Answering<'_, Result<proto::Glanced, Refusal>> {
+        Box::pin(async move {
+            self.replica.topology().heard(&from);
+            glancing::glance(&self.replica, request).await
+        })
+    }
+
     fn list(
         &self,
         from: Speaker,
@@ -147,29 +160,43 @@ fn select(
 ) -> Result<(), Refusal> {
     let scoped = scoped(request.scope.as_ref())?;
     let matchers = matchers(request.selector.iter())?.pop().unwrap_or_default();
-    let (scope, mut faults) = replica.readable(&scoped.asks, scoped.routed);
-    if !scope.full.is_empty() || !scope.unsettled.is_empty() {
-        let series = if request.max_series == 0 { u64::MAX } else { request.max_series };
+    let (selection, faults) = {
         let stop = || sink.is_closed();
-        let limits = ReadLimits { series, stop: &stop };
-        let Scoped { tenant, range, .. } = &scoped;
-        let selection = replica
-            .store()
-            .select_in(tenant, &matchers, *range, limits, &scope)
-            .map_err(|error| {
-                let reason = match error {
-                    rangekeeper_storage::StoreError::TooManySeries { .. } => proto::Reason::Limit,
-                    _ => proto::Reason::Failed,
-                };
-                Refusal::new(reason, error.to_string())
-            })?;
+        selected(replica, &scoped, &matchers, request.max_series, &stop)?
+    };
+    if let Some(selection) = selection {
         send(&selection, &mut sink);
-        // A map that was applied meanwhile may have let somebody else take writes.
-        faults.extend(replica.unreadable(&scoped.asks, scoped.routed));
     }
     // Nobody listens: then nobody needs the end either.
     let _ = sink.blocking_send(proto::SelectPart { header: None, series: Vec::new(), faults });
     Ok(())
+}
+
+/// What of a scope is readable here, if anything is, and the shards that are not. It is judged
+/// before and after: a map that was applied meanwhile may have let somebody else take writes.
+fn selected(
+    replica: &Replica,
+    scoped: &Scoped,
+    matchers: &[Matcher],
+    max_series: u64,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<(Option<Selection>, Vec<proto::ShardFault>), Refusal> {
+    let (scope, mut faults) = replica.readable(&scoped.asks, scoped.routed);
+    if scope.full.is_empty() && scope.unsettled.is_empty() {
+        return Ok((None, faults));
+    }
+    let limits = ReadLimits { series: if max_series == 0 { u64::MAX } else { max_series }, stop };
+    let Scoped { tenant, range, .. } = scoped;
+    let selection =
+        replica.store().select_in(tenant, matchers, *range, limits, &scope).map_err(|error| {
+            let reason = match error {
+                StoreError::TooManySeries { .. } => proto::Reason::Limit,
+                _ => proto::Reason::Failed,
+            };
+            Refusal::new(reason, error.to_string())
+        })?;
+    faults.extend(replica.unreadable(&scoped.asks, scoped.routed));
+    Ok((Some(selection), faults))
 }
 
 /// Sends a selection in parts; a series that is large alone goes in several.

@@ -164,6 +164,12 @@ impl UnsettledSets {
         self.records.lock().all()
     }
 
+    /// The records, if they touched at most so many series and windows together.
+    pub(crate) fn few_records(&self, most_touched: usize) -> Option<Vec<std::sync::Arc<Record>>> {
+        let records = self.records.lock();
+        (records.touched() <= most_touched).then(|| records.all())
+    }
+
     /// Adds an entry.
     pub(crate) fn add(&self, shard: ShardId, key: UnsettledKey, now_ms: i64) -> Added {
         self.shard(shard).add(key, now_ms)

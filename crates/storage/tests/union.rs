@@ -10,7 +10,7 @@ mod keeper;
 #[path = "harness/workload.rs"]
 mod workload;
 
-use copies::{Copy, deliver, unite};
+use copies::{Copy, all_in, deliver, unite};
 use keeper::{Keeper, TestClock};
 use rangekeeper_model::{DAY_MS, TimeRange, WINDOW_MS};
 use rangekeeper_placement::Place;
@@ -139,6 +139,12 @@ impl Several {
                 self.workload.range(self.clock.now_ms(), REACH_MS)
             };
             let expected = self.oracle.ask(&tenant, &matchers, range);
+            for copy in &self.copies {
+                let has_nothing = copy.has_nothing_unsettled(&tenant, &matchers, range);
+                let scope = all_in(&copy.options, false);
+                let found = copy.select_in(&tenant, &matchers, range, &scope);
+                assert!(!has_nothing || unite(&[found], range).is_empty(), "{matchers:?}");
+            }
             let first = self.workload.random.usize(..self.copies.len());
             let second = (first + 1) % self.copies.len();
             // Of some shards the one is read in full, of the rest the other.

@@ -235,6 +235,9 @@ impl Alone {
                 by_time(unite(&[found], TimeRange::ALL))
             };
             let (all, unsettled) = (ask(true), ask(false));
+            let has_nothing = self.copy.has_nothing_unsettled(tenant, &[], TimeRange::ALL);
+            assert!(!has_nothing || unsettled.is_empty(), "{tenant:?} has something unsettled");
+            assert!(has_nothing || stats.oldest_ms.is_some(), "there is nothing to be found");
             for sample in must {
                 assert!(all.contains_key(sample), "it was written");
                 assert_eq!(unsettled.get(sample), all.get(sample), "{sample:?} is forgotten");
@@ -301,6 +304,8 @@ fn what_is_unsettled_is_seen_wherever_it_is_at_the_moment() {
         let mut acknowledged = 0;
         while acknowledged < WRITES {
             acknowledged = written.load(Ordering::SeqCst);
+            let has_nothing = copy.has_nothing_unsettled(&tenant, &matchers, TimeRange::ALL);
+            assert!(!has_nothing || acknowledged == 0, "{acknowledged} are not settled");
             let found = copy.select_in(&tenant, &matchers, TimeRange::ALL, &scope);
             let rows = unite(&[found], TimeRange::ALL);
             assert!(rows.len() == 20 || acknowledged == 0, "{acknowledged}: {}", rows.len());

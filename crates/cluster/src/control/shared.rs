@@ -324,14 +324,16 @@ impl Shared {
         if is_first && self.standing.suspicion().is_some() {
             self.suspect_all(assignment);
         }
-        let Assignment { generation, epoch, term, .. } = **assignment;
-        self.local.apply(View { generation, epoch, term });
         let Identity { store, .. } = self.identity;
         self.make_peers(addresses_of(assignment, &self.options.node, store));
         self.roster.seat(assignment);
         *self.applied.write() = Some(Applied { encoded, at: Instant::now() });
         let me = self.member.read().me();
         self.views.send_replace(Some(Arc::new(MapView::new(Arc::clone(assignment), me))));
+        // Only now: once a message names this map, nothing is acknowledged by the one before it
+        // without being judged again.
+        let Assignment { generation, epoch, term, .. } = **assignment;
+        self.local.apply(View { generation, epoch, term });
         let stores: BTreeSet<StoreId> = assignment.nodes.iter().map(|row| row.store).collect();
         self.speakers.retain(&stores);
     }

@@ -77,6 +77,15 @@ pub trait PeerHandler: Send + Sync + 'static {
         sink: PartSink<proto::FoldPart>,
     ) -> Answering<'_, Result<(), Refusal>>;
 
+    /// Answers what [`Self::select`] would find of unsettled chunks, at once and as a whole, if it
+    /// is not larger than a part of that; else says that it is. Dropped when it takes longer than
+    /// [`GLANCE_WITHIN`](crate::limits::GLANCE_WITHIN).
+    fn glance(
+        &self,
+        from: Speaker,
+        request: proto::GlanceRequest,
+    ) -> Answering<'_, Result<proto::Glanced, Refusal>>;
+
     /// Gives the entries of a list to `sink`, in the order of their keys. The sink takes one more
     /// than the limit of the request, and is closed then.
     fn list(

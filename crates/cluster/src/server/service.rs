@@ -14,11 +14,15 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::ServerOptions;
 use super::answering::{Answer, PartSink};
+use super::glances::{self, Glances};
 use super::handler::PeerHandler;
 use super::writes::{self, Writes};
 use crate::error::Refusal;
 use crate::identity::{Local, Speaker};
-use crate::limits::{PARTS_AHEAD, PROBE_ASSIGNMENT_BYTES, SERVED_DELIVERIES, SERVED_FRAMES};
+use crate::limits::{
+    PARTS_AHEAD, PROBE_ASSIGNMENT_BYTES, SERVED_DELIVERIES, SERVED_FRAMES, SERVED_GLANCE_STREAMS,
+    SERVED_GLANCES,
+};
 use crate::metrics::ServerMetrics;
 use crate::rpc::peer_server;
 
@@ -35,6 +39,7 @@ struct Inner {
     control: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     queries: Arc<Semaphore>,
+    glances: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
     metrics: ServerMetrics,
     stopping: CancellationToken,
@@ -56,6 +61,7 @@ impl PeerService {
             control: Arc::new(Semaphore::new(options.control_calls)),
             writes: Arc::new(Semaphore::new(options.write_streams)),
             queries: Arc::new(Semaphore::new(options.queries)),
+            glances: Arc::new(Semaphore::new(SERVED_GLANCE_STREAMS)),
             deliveries: Arc::new(Semaphore::new(SERVED_DELIVERIES)),
             metrics: metrics.clone(),
             stopping: stopping.clone(),
@@ -245,6 +251,31 @@ impl peer_server::Peer for PeerService {
         )
     }
 
+    type GlanceStream = Answer<proto::GlanceAnswer>;
+
+    async fn glance(
+        &self,
+        request: Request<Streaming<proto::GlanceFrame>>,
+    ) -> Answered<Self::GlanceStream> {
+        let room = room(&self.0.glances);
+        let room = room.inspect_err(|refusal| self.0.metrics.refused("select", refusal))?;
+        let (answers, receiver) = mpsc::channel(SERVED_GLANCES);
+        let glances = Glances {
+            handler: Arc::clone(&self.0.handler),
+            local: self.0.local.clone(),
+            queries: Arc::clone(&self.0.queries),
+            metrics: self.0.metrics.clone(),
+            stopping: self.0.stopping.clone(),
+        };
+        let frames = request.into_inner();
+        let work = async move {
+            let result = glances::serve(glances, frames, answers).await;
+            drop(room);
+            result
+        };
+        Ok(Response::new(Answer::new(Box::pin(work), receiver)))
+    }
+
     type ListStream = Answer<proto::ListPart>;
 
     async fn list(&self, request: Request<proto::ListRequest>) -> Answered<Self::ListStream> {
@@ -262,14 +293,14 @@ impl peer_server::Peer for PeerService {
 }
 
 /// A place among those that are served, or a refusal: who is refused can ask another.
-fn room(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+pub(super) fn room(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
     Arc::clone(room)
         .try_acquire_owned()
         .map_err(|_| Refusal::new(proto::Reason::Shed, "the node serves as many as it may"))
 }
 
 /// The answer, unless the time is over before.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     time: Duration,
     answer: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {

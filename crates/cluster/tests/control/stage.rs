@@ -413,6 +413,14 @@ impl PeerHandler for Handler {
         Box::pin(async { Err(Refusal::new(proto::Reason::NotReady, "nothing is folded here")) })
     }
 
+    fn glance(
+        &self,
+        _from: Speaker,
+        _request: proto::GlanceRequest,
+    ) -> Answering<'_, Result<proto::Glanced, Refusal>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
     fn list(
         &self,
         _from: Speaker,

@@ -89,6 +89,23 @@ async fn with_one_node_away_everything_goes_on_and_it_gets_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn much_that_is_unsettled_is_read_as_well() {
+    let mut stage = Stage::new(3, 3).await;
+    let [a, b, c] = stage.start(["a", "b", "c"]).await;
+    c.kill().await;
+    // More than is given at a glance.
+    let (at_ms, count) = (now(), 10_000);
+    assert_eq!(a.write("up", 0..count, at_ms).await.unavailable, None);
+    let [c] = stage.start(["c"]).await;
+    for node in [&c, &a, &b] {
+        assert_eq!(node.read("up").await.unwrap().len(), usize::try_from(count).unwrap());
+    }
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_a_write_is_refused_by_name_and_nothing_is_answered_wrongly() {
     let mut stage = Stage::new(3, 3).await;
     let [a, b, c] = stage.start(["a", "b", "c"]).await;

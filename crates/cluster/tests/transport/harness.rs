@@ -31,6 +31,8 @@ pub const OWN: StoreId = StoreId::of(1);
 /// Parts of this epoch are handled once the handler's gate is open; all others at once.
 pub const HELD: View = View::of(0, 99, 0);
 pub const FREE: View = View::of(0, 1, 0);
+/// Glances of this tenant are answered once the handler's gate is open.
+pub const HELD_TENANT: &str = "held";
 
 /// What a condition may take; far more than it ever does.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -240,6 +242,29 @@ impl PeerHandler for Scripted {
         _sink: PartSink<proto::FoldPart>,
     ) -> Answering<'_, Result<(), Refusal>> {
         Box::pin(async { Err(Refusal::new(proto::Reason::NotReady, "nothing is folded here")) })
+    }
+
+    fn glance(
+        &self,
+        _from: Speaker,
+        request: proto::GlanceRequest,
+    ) -> Answering<'_, Result<proto::Glanced, Refusal>> {
+        Box::pin(async move {
+            self.seen.fetch_add(1, Ordering::SeqCst);
+            let _working = Working::begin(&self.working);
+            if request.tenant == HELD_TENANT {
+                let mut gate = self.gate.subscribe();
+                gate.wait_for(|is_open| *is_open).await.expect("the handler has the sender");
+            }
+            let Script::Parts(parts) = self.select.lock().clone() else {
+                return std::future::pending().await;
+            };
+            let mut series: Vec<_> = parts.into_iter().flat_map(|part| part.series).collect();
+            // What was asked, so that the caller sees that the answer is its own.
+            let chunks = vec![request.unsettled_shards];
+            series.push(proto::SelectedSeries { labels: request.tenant.into(), chunks });
+            Ok(proto::Glanced { series, ..proto::Glanced::default() })
+        })
     }
 
     fn list(

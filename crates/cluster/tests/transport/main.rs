@@ -2,6 +2,7 @@
 //! the other side, what comes back, and what a caller is told when something does not.
 
 mod control;
+mod glances;
 mod harness;
 mod life;
 mod queries;

@@ -112,6 +112,17 @@ impl Copy {
         self.store().select_in(tenant, matchers, range, ReadLimits::NONE, scope).unwrap()
     }
 
+    /// Whether nothing of all shards is unsettled, as far as it is seen without blocking.
+    pub fn has_nothing_unsettled(
+        &self,
+        tenant: &TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> bool {
+        let shards = all_in(&self.options, false).unsettled;
+        self.store().has_nothing_unsettled(tenant, matchers, range, &shards)
+    }
+
     /// The key of a series.
     pub fn id_of(&self, tenant: &TenantId, labels: &Labels) -> SeriesId {
         let hasher = self.store().hasher(tenant).unwrap();
