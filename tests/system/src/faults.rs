@@ -23,10 +23,10 @@ pub fn inspect(fleet: &Fleet, nodes: &[usize]) -> Result<()> {
 
 /// As [`inspect`], of the two others while each node in turn is dead. No sender may run.
 pub fn inspect_with_each_stopped(trio: &mut Trio, fleet: &Fleet) -> Result<()> {
-    for stopped in 0..3 {
+    for (stopped, name) in NAMES.iter().enumerate() {
         trio.kill(stopped)?;
         inspect(fleet, &[(stopped + 1) % 3, (stopped + 2) % 3])
-            .with_context(|| format!("while node {} is dead", NAMES[stopped]))?;
+            .with_context(|| format!("while node {name} is dead"))?;
         trio.start_all()?;
     }
     Ok(())

@@ -101,7 +101,7 @@ impl Links {
             Place { listen, peer, wrapper }
         };
         let places = [place(0), place(1), place(2)];
-        Trio::around(folder.path(), ensemble, replication, places).map(Some)
+        Trio::around(folder.path(), ensemble, replication, &places).map(Some)
     }
 
     /// Whatever goes from one end to the other is lost without a word.

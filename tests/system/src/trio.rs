@@ -57,7 +57,7 @@ impl Trio {
             Ok(Place { listen, peer: free_address()?, wrapper: Vec::new() })
         };
         let places = [place(0)?, place(1)?, place(2)?];
-        Self::around(folder, ensemble, replication, places).map(Some)
+        Self::around(folder, ensemble, replication, &places).map(Some)
     }
 
     /// As [`Self::start`], around an ensemble that runs, each node at its own place.
@@ -65,7 +65,7 @@ impl Trio {
         folder: &Path,
         ensemble: Ensemble,
         replication: u8,
-        places: [Place; 3],
+        places: &[Place; 3],
     ) -> Result<Self> {
         let zookeeper = ensemble.cluster("system");
         let made = Command::new(programs::rangekeeper()?)

@@ -41,7 +41,7 @@ pub(super) struct Asker {
 struct Refused(Result<Answer>);
 
 impl Shared {
-    pub(super) fn ask_steadily(&self, node: usize) -> Result<()> {
+    pub(super) fn ask_steadily(&self, node: usize) {
         let mut number = node;
         let (mut asker, mut asker_turns) = (Asker::new(self.nodes[node].api()), 0);
         while !self.stopped() {
@@ -81,7 +81,6 @@ impl Shared {
                 }
             }
         }
-        Ok(())
     }
 
     /// Reads everything back from a node, and nothing may be refused.
