@@ -87,7 +87,8 @@ impl KnownSeries {
     #[inline]
     fn stripe(&self, hash: SeriesHash) -> &Mutex<Stripe> {
         // Not the bits that choose the shard, and not those that choose the place in the table.
-        &self.stripes[(hash.0 >> 64) as usize % STRIPES]
+        let stripe = (hash.0 >> 64) % STRIPES as u128;
+        &self.stripes[usize::try_from(stripe).expect("far below 2^32")]
     }
 }
 
@@ -105,11 +106,11 @@ mod tests {
             assert!(known.get(hash(0)).is_some(), "asked for all the time, after {number}");
         }
         assert!(known.get(hash(1)).is_none());
-        let held: usize = known
-            .stripes
-            .iter()
-            .map(|stripe| stripe.lock().now.len() + stripe.lock().before.len())
-            .sum();
+        let held_by = |stripe: &Mutex<Stripe>| {
+            let stripe = stripe.lock();
+            stripe.now.len() + stripe.before.len()
+        };
+        let held: usize = known.stripes.iter().map(held_by).sum();
         assert!(held <= STRIPES * 4 + STRIPES, "{held}");
     }
 }

@@ -1,5 +1,20 @@
-//! The transport between nodes: what a router, a leader and a settler say to other nodes, and how
-//! a node serves them.
+//! Several nodes as one store: [`Control`] is a node's agent (its map, whether it leads), [`Plane`]
+//! its data plane; [`Router`] takes any write and answers any query.
+//!
+//! # A write
+//!
+//! [`RoutedWrite`] gathers the rows of a request. For each shard a round of `placement` says whom
+//! to ask and what follows from the answers; the questions go out together, one call a node. A
+//! place stores what its map lets it take, syncs, and says under which map that holds. The sender
+//! is answered when each shard has its quorum; what is missing then goes on for a while, and once
+//! all places have a shard's rows they are told that it is *settled*. What nobody settles stays in
+//! the account of every holder, who brings it to the places that lack it.
+//!
+//! # A read
+//!
+//! From each shard one full copy, and from as many others as a quorum of reading needs what is
+//! unsettled there, the others first. What lies on this node is read on the asker's own thread;
+//! what peers give comes as chunks, as they lie on disk, and is decoded where it is evaluated.
 //!
 //! # Connections
 //!

@@ -111,6 +111,11 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// See [`KEEP_ALIVE_INTERVAL`].
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A peer says at once that it begins to answer a query; one that does not within this time is
+/// done without, where others can answer. Two of these stay below the five seconds within which a
+/// request has to be decided.
+pub const BEGIN_WITHIN: Duration = Duration::from_millis(1500);
+
 /// How often each peer is probed.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message;
 use rangekeeper_model::{
     Labels, MatchOp, Matcher, MatcherError, MetricType, SeriesId, TenantId, TimeRange,
 };
@@ -16,6 +15,7 @@ use rangekeeper_placement::ReadMode;
 use rangekeeper_storage::{
     Exemplar, FamilyMetadata, Found, MetadataRow, SeriesExemplars, Store, StoreError,
 };
+use rangekeeper_wire::encode;
 use rangekeeper_wire::proto::{peer as proto, v1};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -62,7 +62,7 @@ impl Router {
         runtime: &Handle,
     ) -> Result<Found<String>, ReadError> {
         let entries = self.list(proto::Listing::LabelNames, "", listing, runtime)?;
-        Ok(cut(texts(entries), listing.limit))
+        Ok(cut(texts(&entries), listing.limit))
     }
 
     /// Values of label `name` of the series that match. Blocks.
@@ -73,7 +73,7 @@ impl Router {
         runtime: &Handle,
     ) -> Result<Found<String>, ReadError> {
         let entries = self.list(proto::Listing::LabelValues, name, listing, runtime)?;
-        Ok(cut(texts(entries), listing.limit))
+        Ok(cut(texts(&entries), listing.limit))
     }
 
     /// Labels of the series that match. Blocks.
@@ -142,6 +142,7 @@ impl Router {
         listing: Listing<'_>,
         runtime: &Handle,
     ) -> Result<Vec<proto::ListEntry>, ReadError> {
+        let listing = Listing { range: self.clip(listing.range), ..listing };
         let mut entries = Vec::new();
         let mut plan = Plan::begin(self.0.topology(), ReadMode::Union)?;
         while let Some(round) = plan.next_round()? {
@@ -217,7 +218,7 @@ impl Inner {
             let (mut faults, mut entries) = (Vec::new(), Vec::new());
             let read = async {
                 let call = Call { deadline, urgency: Urgency::MustTry };
-                let mut parts = peer.list(request, call).await?;
+                let mut parts = peer.begin(Box::pin(peer.list(request, call)), call).await?;
                 while let Some(part) = parts.next().await? {
                     faults.extend(part.faults);
                     entries.extend(part.entries);
@@ -277,13 +278,13 @@ fn exemplars_entry(found: &SeriesExemplars) -> proto::ListEntry {
     let series = v1::TimeSeries { exemplars: exemplars.collect(), ..v1::TimeSeries::default() };
     proto::ListEntry {
         key: Bytes::copy_from_slice(found.labels.as_bytes()),
-        exemplars: series.encode_to_vec().into(),
+        exemplars: encode::series_v1(&series).into(),
         metadata: Vec::new(),
     }
 }
 
 fn exemplars_of(bytes: &Bytes) -> Vec<Exemplar> {
-    let series = v1::TimeSeries::decode(bytes.clone()).unwrap_or_default();
+    let series = encode::read_series_v1(bytes).unwrap_or_default();
     let exemplar = |exemplar: v1::Exemplar| {
         let pairs = exemplar.labels.into_iter().map(|label| (label.name, label.value));
         let labels = Labels::from_pairs(pairs).ok()?;
@@ -304,7 +305,7 @@ fn metadata_entry(row: MetadataRow) -> proto::ListEntry {
     proto::ListEntry { key: row.family.into(), exemplars: Bytes::new(), metadata }
 }
 
-fn texts(entries: Vec<proto::ListEntry>) -> BTreeSet<String> {
+fn texts(entries: &[proto::ListEntry]) -> BTreeSet<String> {
     entries
         .iter()
         .filter_map(|entry| std::str::from_utf8(&entry.key).ok())

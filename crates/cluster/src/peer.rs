@@ -23,8 +23,8 @@ use crate::breaker::Breaker;
 use crate::error::{PeerError, Refusal};
 use crate::identity::{Local, Speaker, View};
 use crate::limits::{
-    BULK_CALLS, BULK_MESSAGE_BYTES, CONTROL_CALLS, CONTROL_MESSAGE_BYTES, QUERY_CALLS,
-    QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
+    BEGIN_WITHIN, BULK_CALLS, BULK_MESSAGE_BYTES, CONTROL_CALLS, CONTROL_MESSAGE_BYTES,
+    QUERY_CALLS, QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
 };
 use crate::link::{Connection, Dialing, Kind, Link};
 use crate::metrics::{ClientMetrics, PeerMetrics};
@@ -139,6 +139,23 @@ impl Peer {
     /// What is known of it, followed as it changes.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.0.health.subscribe()
+    }
+
+    /// Whether it may not answer: the last probe failed, or so much did that its breaker is open.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_breaker_open() || matches!(self.0.health.borrow().probed, Probed::Failed(_))
+    }
+
+    /// Begins to ask for something that comes in parts. Whoever serves says at once that it has
+    /// begun, however long that then takes, so one that does not is silent.
+    pub(crate) async fn begin<T>(
+        &self,
+        beginning: impl Future<Output = Result<T, PeerError>>,
+        call: Call,
+    ) -> Result<T, PeerError> {
+        let by = call.deadline.min(Instant::now() + BEGIN_WITHIN);
+        let silent = || PeerError::Deadline { node: Arc::clone(&self.0.node) };
+        timeout_at(by, beginning).await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Whether calls that may miss are a miss at once.

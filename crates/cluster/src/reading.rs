@@ -95,6 +95,7 @@ impl Router {
         selecting: Selecting<'_>,
         runtime: &Handle,
     ) -> Result<SelectedEverywhere, ReadError> {
+        let selecting = Selecting { range: self.clip(selecting.range), ..selecting };
         let mut gathered = Gathered { local: Vec::new(), remote: Remote::default() };
         let mut plan = Plan::begin(self.0.topology(), ReadMode::FullAndUnsettled)?;
         while let Some(round) = plan.next_round()? {
@@ -185,7 +186,7 @@ impl Inner {
             };
             let (mut faults, mut series) = (Vec::new(), Vec::new());
             let read = async {
-                let mut parts = peer.select(request, call).await?;
+                let mut parts = peer.begin(Box::pin(peer.select(request, call)), call).await?;
                 while let Some(part) = parts.next().await? {
                     faults.extend(part.faults);
                     series.extend(part.series);

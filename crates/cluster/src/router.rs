@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rangekeeper_model::{Day, SeriesHash, ShardCount, TenantId};
+use rangekeeper_model::{Day, SeriesHash, ShardCount, TenantId, TimeRange};
 use rangekeeper_storage::{FamilyKey, FamilyMetadata, Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -73,6 +73,12 @@ impl Router {
         self.0.replica.store()
     }
 
+    /// What of a range is kept: judged once, here, so that all places answer for the same time.
+    pub(crate) fn clip(&self, range: TimeRange) -> TimeRange {
+        let oldest_ms = self.store().horizon().oldest_ms;
+        TimeRange { from_ms: range.from_ms.max(oldest_ms), ..range }
+    }
+
     /// Begins a write for a tenant.
     pub fn write(&self, tenant: &TenantId) -> Result<RoutedWrite, StoreError> {
         let hasher = self.0.replica.store().hasher(tenant)?;
@@ -130,6 +136,8 @@ impl Inner {
     }
 
     pub(crate) fn passed_on(&self, statements: &[SeriesHash]) {
-        statements.iter().for_each(|hash| self.said.insert(*hash, Seen::Canonical));
+        for hash in statements {
+            self.said.insert(*hash, Seen::Canonical);
+        }
     }
 }

@@ -232,7 +232,7 @@ fn scoped(scope: Option<&proto::Scope>) -> Result<Scoped, Refusal> {
         full: scope.shards.iter().copied().collect(),
         unsettled: scope.unsettled_shards.iter().copied().collect(),
     };
-    let is_shard = |number: u32| number <= u32::from(u16::MAX);
+    let is_shard = |number: u32| u16::try_from(number).is_ok();
     if !asks.full.iter().chain(&asks.unsettled).all(is_shard) {
         return Err(malformed("a shard that cannot be"));
     }

@@ -1,5 +1,5 @@
-//! Telling places what is settled: what all of them have, so that nobody needs to remember who lacks
-//! it.
+//! Telling places what is settled: what all of them have, so that nobody needs to remember who
+//! lacks it.
 //!
 //! A notice that is lost costs work later, never data: what is not known to be settled is delivered
 //! again.

@@ -112,7 +112,9 @@ impl RoutedWrite {
         for (row, of) in aliases {
             self.batch.name(row, of.0, of.1.as_bytes(), false);
         }
-        unknown.iter().for_each(|row| self.batch.unname(*row));
+        for row in &unknown {
+            self.batch.unname(*row);
+        }
         unknown
     }
 

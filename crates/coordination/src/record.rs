@@ -29,6 +29,10 @@ pub struct Cluster {
     pub replication: u8,
     /// Nodes that have to be registered before shards are placed for the first time.
     pub expect: u32,
+    /// Whether it was made around a node with data, whose store's id is the cluster's: all shards
+    /// are given to that one first.
+    #[serde(default)]
+    pub adopted: bool,
     /// What assignment, messages, log and chunks may use; raised when all nodes can.
     pub format_level: u32,
 }
@@ -140,6 +144,7 @@ mod tests {
             hash_seed: u64::MAX,
             replication: 3,
             expect: 3,
+            adopted: false,
             format_level: 1,
         };
         assert_eq!(decode("/cluster", &encode(&cluster)), Ok(cluster));

@@ -32,7 +32,7 @@ impl From<Router> for Sink {
 /// A request on its way into a [`Sink`].
 pub(crate) enum SinkWrite {
     Store(Write),
-    Cluster(Box<RoutedWrite>),
+    Cluster(RoutedWrite),
 }
 
 /// What became of it.
@@ -50,7 +50,7 @@ impl Sink {
         match self {
             Self::Store(store) => store.write(tenant).map(SinkWrite::Store),
             Self::Cluster(router) => match router.write(tenant) {
-                Ok(write) => Ok(SinkWrite::Cluster(Box::new(write))),
+                Ok(write) => Ok(SinkWrite::Cluster(write)),
                 Err(error) => Err(WriteError::Refused(error.to_string())),
             },
         }

@@ -89,8 +89,8 @@ pub struct Configured {
     /// Listen on an address that others can reach without asking them for a token (auth.no_auth)
     #[arg(long)]
     no_auth: bool,
-    /// The cluster: HOST:PORT[,HOST:PORT]/rangekeeper/NAME (cluster.zookeeper); none is needed by a
-    /// node that is alone
+    /// The cluster: the servers of ZooKeeper and its path, HOST:PORT,HOST:PORT/rangekeeper/NAME
+    /// (cluster.zookeeper); a node that is alone needs none
     #[arg(long, value_name = "ZOOKEEPER")]
     zookeeper: Option<String>,
     /// The node's name in the cluster (cluster.node_id)

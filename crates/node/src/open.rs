@@ -27,6 +27,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// Opens the store that is configured, and joins the cluster if one is. Blocks until the log is
 /// replayed; must be called within a runtime.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that the start of a node calls")]
 pub fn open(opening: Opening) -> anyhow::Result<Opened> {
     if let Some(member) = opening.config.member() {
         return cluster::open(&opening, &member);

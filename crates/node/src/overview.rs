@@ -1,5 +1,5 @@
-//! A cluster as an operator is shown it, by the command line and by the page: what a node says of it
-//! as JSON, or, while no node answers, what ZooKeeper knows.
+//! A cluster as an operator is shown it, by the command line and by the page: what a node says of
+//! it as JSON, or, while no node answers, what ZooKeeper knows.
 //!
 //! What a node says is read leniently: a newer one may say more, an older one less. The names are
 //! those of [`Status`](rangekeeper_cluster::Status), which says what each of them is.
@@ -14,7 +14,10 @@ use serde_json::Value;
 pub use ensemble::{Known, of_ensemble};
 
 macro_rules! told {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? })+) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),+ $(,)? }
+    )+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
@@ -192,6 +195,27 @@ told! {
     }
 }
 
+/// Shards one after the other whose places are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The first of them.
+    pub first: u32,
+    /// The last of them.
+    pub last: u32,
+    /// Who has their places, in words.
+    pub places: String,
+    /// How they are.
+    pub health: Health,
+}
+
+impl Run {
+    /// Which shards they are.
+    pub fn numbers(&self) -> String {
+        let Self { first, last, .. } = self;
+        if first == last { first.to_string() } else { format!("{first} – {last}") }
+    }
+}
+
 /// How a shard is, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -224,10 +248,36 @@ impl Overview {
         self.row(index).map_or("?", |row| &row.id)
     }
 
+    /// What the leader would move, the shards counted: of each kind, from whom to whom.
+    pub fn moves(&self) -> Vec<(&str, &str, &str, usize)> {
+        let mut counts = BTreeMap::new();
+        for Proposal { kind, from, to, .. } in &self.proposals {
+            *counts.entry((kind.as_str(), self.name(*from), self.name(*to))).or_default() += 1;
+        }
+        counts.into_iter().map(|((kind, from, to), count)| (kind, from, to, count)).collect()
+    }
+
     /// Whether the node of a row leads.
     pub fn leads(&self, row: &Node) -> bool {
         let leader = self.leader.as_ref().map(|leader| &leader.node);
         row.status != "lost" && leader == Some(&row.id)
+    }
+
+    /// All shards, those together whose places are alike.
+    pub fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for shard in &self.shards {
+            let texts: Vec<_> = shard.slots.iter().map(|slot| self.slot_text(slot)).collect();
+            let (number, places, health) = (shard.shard, texts.join(", "), shard.health());
+            let goes_on = |run: &&mut Run| {
+                run.last + 1 == number && run.places == places && run.health == health
+            };
+            match runs.last_mut().filter(goes_on) {
+                Some(run) => run.last = number,
+                None => runs.push(Run { first: number, last: number, places, health }),
+            }
+        }
+        runs
     }
 
     /// A slot in words: who has it, and what is wrong with it.

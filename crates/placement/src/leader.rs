@@ -48,6 +48,8 @@ pub enum CarryOut {
 pub struct Policy {
     /// Nodes that have to be registered before the first placement.
     pub expect: usize,
+    /// The store that gets all shards at the first placement, if one has data already.
+    pub first: Option<StoreId>,
     /// How long a new leader only completes what is under way.
     pub quiet_ms: u64,
     /// How long a node is waited for.
@@ -71,6 +73,7 @@ impl Policy {
     pub fn new(expect: usize) -> Self {
         Self {
             expect,
+            first: None,
             quiet_ms: 30_000,
             repair_after_ms: 600_000,
             repair_after_second_loss_ms: 60_000,
@@ -294,8 +297,10 @@ impl Leader {
     }
 
     /// Sets how many nodes have to be registered before the first placement.
-    pub fn expect(&mut self, nodes: usize) {
-        self.policy.expect = nodes;
+    ///
+    /// With `first`, the node with that store gets all shards: it has data, which no other has.
+    pub fn expect(&mut self, nodes: usize, first: Option<StoreId>) {
+        (self.policy.expect, self.policy.first) = (nodes, first);
     }
 
     /// Whether the assignment that it goes on from gives shards to nodes.

@@ -17,7 +17,7 @@ pub use head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 pub use memory::resident_bytes;
 pub use store::{
     Clock, ClusterIdentity, Committed, Found, HashCollision, HeadOfTenant, Horizon, MetadataRow,
-    ReadLimits, RetentionBy, RowIndex, Scope, Selection, SeriesExemplars, ShardDay, Status, Store,
-    StoreError, StoreIdentity, StoreOptions, StoreStats, Write, WriteError,
+    ReadLimits, RetentionBy, RowIndex, Scope, Selection, SeriesExemplars, ShardDay, ShardSet,
+    Status, Store, StoreError, StoreIdentity, StoreOptions, StoreStats, Write, WriteError,
 };
 pub use unsettled::UnsettledStats;

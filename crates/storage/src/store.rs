@@ -40,7 +40,7 @@ pub use self::options::{Clock, ClusterIdentity, RetentionBy, StoreOptions};
 pub use self::read::ReadLimits;
 use self::recovery::ReplayProgress;
 pub use self::retention::Horizon;
-pub use self::scope::Scope;
+pub use self::scope::{Scope, ShardSet};
 pub use self::seam::ShardDay;
 pub use self::selection::Selection;
 pub use self::stats::{HeadOfTenant, StoreStats};

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use copies::{Copy, all_in, touched, unite, view};
 use keeper::{Point, Rows, TestClock};
+use rangekeeper_model::Epoch;
 use rangekeeper_model::{
     DAY_MS, Labels, MatchOp, Matcher, SeriesId, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
 };
-use rangekeeper_placement::{Epoch, Place, UnsettledKey};
+use rangekeeper_placement::{Place, UnsettledKey};
 use rangekeeper_storage::log::Position;
 use rangekeeper_storage::oracle::{Batch, Row};
 use workload::{Workload, seeds};

@@ -17,6 +17,16 @@ pub fn request_v2(request: &v2::Request) -> Vec<u8> {
     compress(&request.encode_to_vec())
 }
 
+/// A series of remote write 1.0, not compressed.
+pub fn series_v1(series: &v1::TimeSeries) -> Vec<u8> {
+    series.encode_to_vec()
+}
+
+/// What [`series_v1`] wrote.
+pub fn read_series_v1(bytes: &[u8]) -> Result<v1::TimeSeries, prost::DecodeError> {
+    v1::TimeSeries::decode(bytes)
+}
+
 /// Bytes as a Snappy block.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).expect("a body is shorter than 4 GiB")

@@ -41,9 +41,9 @@ pub struct Trio {
 }
 
 impl Trio {
-    /// Makes a cluster with three copies of each shard and starts its nodes, with folders below
-    /// `folder`, at these addresses or at free ones; `servers` of ZooKeeper. `None`, and a line that
-    /// says so, where there is no ZooKeeper.
+    /// Makes a cluster with `replication` copies of each shard and starts its nodes, with folders
+    /// below `folder`, at these addresses or at free ones; `servers` of ZooKeeper. `None`, and a
+    /// line that says so, where there is no ZooKeeper.
     pub fn start(
         folder: &Path,
         listen: Option<[&str; 3]>,

@@ -1,11 +1,16 @@
 //! `rangekeeper cluster` as an operator runs it, against a real ZooKeeper.
 
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rangekeeper_system_tests::programs;
+use rangekeeper_system_tests::trio::{NAMES, Trio};
 use rangekeeper_system_tests::zookeeper::Ensemble;
+use rangekeeper_system_tests::{poll, programs};
 use serde_json::Value;
+
+/// Time in which every node has heard of something.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What the command said, its outcome first.
 struct Said {
@@ -65,9 +70,14 @@ fn said(output: Output) -> Result<Said> {
 
 /// What a node writes when it registers, at an address where nothing listens.
 fn registration(node: &str) -> String {
-    format!(
-        r#"{{"format":1,"node":"{node}","store":"00000000-0000-0000-0000-00000000000{node}","boot":1,"run":"00000000-0000-0000-0000-000000000001","peer_address":"127.0.0.1:2","http_address":"127.0.0.1:1","zone":"z1","weight":100,"software":"0.1.0","format_level":1}}"#
-    )
+    let store = format!("00000000-0000-0000-0000-00000000000{node}");
+    let record = serde_json::json!({
+        "format": 1, "node": node, "store": store, "boot": 1,
+        "run": "00000000-0000-0000-0000-000000000001",
+        "peer_address": "127.0.0.1:2", "http_address": "127.0.0.1:1",
+        "zone": "z1", "weight": 100, "software": "0.1.0", "format_level": 1,
+    });
+    record.to_string()
 }
 
 #[test]
@@ -117,6 +127,57 @@ fn an_operator_makes_a_cluster_looks_at_it_and_says_what_is_wanted() -> Result<(
     ensure!(
         intents["draining"] == serde_json::json!([]) && intents["frozen"] == false,
         "{intents}"
+    );
+    Ok(())
+}
+
+#[test]
+fn nodes_that_answer_are_asked_and_those_that_do_not_are_shown() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let Some(mut trio) = Trio::start(folder.path(), None, 1, 3)? else { return Ok(()) };
+    let operator = Operator { zookeeper: trio.zookeeper.clone() };
+    let shown = operator.done("status", &[])?;
+    ensure!(
+        shown.contains("as told by node ") && shown.contains("steady              256"),
+        "{shown}"
+    );
+    for at in 0..3 {
+        let page = trio.node(at).api.get("/")?;
+        ensure!(page.is_success(), "{}", page.body);
+        for name in NAMES {
+            let row = format!("<span class=\"name\">{name}</span>");
+            ensure!(page.body.contains(&row), "no node {name} in {}", page.body);
+        }
+        ensure!(
+            page.body.contains(" – 255</td>") || page.body.contains(">255</td>"),
+            "{}",
+            page.body
+        );
+    }
+    operator.done("drain", &["b"])?;
+    poll::until("a node that is drained", LIMIT, || {
+        let status = trio.status(0)?;
+        ensure!(status["intents"]["draining"] == serde_json::json!(["b"]), "{}", status["intents"]);
+        Ok(())
+    })?;
+    let alive = operator.refused("confirm", &["c"])?;
+    ensure!(alive.contains("node c is registered"), "{alive}");
+    trio.kill(2)?;
+    poll::until("a node that is not registered any more", LIMIT, || {
+        operator.done("confirm", &["c"]).map(drop)
+    })?;
+    let shown = operator.done("status", &[])?;
+    for part in ["node b is to be emptied", "node c is gone for good", "NOT WHOLE", "(silent)"] {
+        ensure!(shown.contains(part), "no {part:?} in\n{shown}");
+    }
+    let url = trio.node(0).api.base().to_owned();
+    let mut command = Command::new(programs::rangekeeper()?);
+    let said = said(command.args(["cluster", "status", "--url", &url]).output()?)?;
+    ensure!(
+        said.out.contains(&format!("as told by the node at {url}")),
+        "{}{}",
+        said.out,
+        said.err
     );
     Ok(())
 }

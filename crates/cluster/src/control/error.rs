@@ -8,7 +8,10 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// No ensemble answered, and the folder does not know the cluster either.
-    #[error("join the cluster: ZooKeeper does not answer, and {} knows no cluster", folder.display())]
+    #[error(
+        "join the cluster: ZooKeeper does not answer, and {} knows no cluster",
+        folder.display()
+    )]
     Unknown {
         /// The data folder.
         folder: PathBuf,

@@ -115,6 +115,7 @@ mod tests {
             hash_seed: 99,
             replication: 3,
             expect: 3,
+            adopted: false,
             format_level: 1,
         }
     }

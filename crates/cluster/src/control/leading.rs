@@ -234,8 +234,8 @@ impl Driver {
     }
 
     /// The map of a cluster in which nothing was placed yet, once the nodes that are expected are
-    /// there and were heard. None while a node may have another one: an ensemble that forgot it must
-    /// not make the nodes forget it.
+    /// there and were heard. None while a node may have another one: an ensemble that forgot it
+    /// must not make the nodes forget it.
     fn first(&mut self, cluster: &Cluster) -> Option<Assignment> {
         if self.warns_of_forgotten() {
             return None;

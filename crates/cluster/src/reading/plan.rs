@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rangekeeper_model::{Epoch, ShardId};
 use rangekeeper_placement::{NodeIndex, Place, ReadEffect, ReadEvent, ReadMode, ReadRound, Shard};
+use rangekeeper_storage::ShardSet;
 use rangekeeper_wire::proto::peer as proto;
-use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -24,9 +24,9 @@ const DOUBTFUL: u32 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Asks {
     /// Shards that are wanted in full.
-    pub(crate) full: RoaringBitmap,
+    pub(crate) full: ShardSet,
     /// Shards of which what is unsettled is wanted.
-    pub(crate) unsettled: RoaringBitmap,
+    pub(crate) unsettled: ShardSet,
 }
 
 /// A read of all shards.
@@ -209,7 +209,7 @@ fn costs(map: &MapView, topology: &dyn Topology) -> Vec<Option<u32>> {
         }
         let by_turns = 1 + (at + turn) % count;
         let peer = topology.peer(node)?;
-        Some(if peer.is_breaker_open() { by_turns + DOUBTFUL } else { by_turns })
+        Some(if peer.is_doubtful() { by_turns + DOUBTFUL } else { by_turns })
     };
     (0..count).map(cost).collect()
 }

@@ -1,5 +1,5 @@
-//! Bringing places what they missed: every holder of unsettled chunks offers them to the copies that
-//! are not known to have them, until they say that they do.
+//! Bringing places what they missed: every holder of unsettled chunks offers them to the copies
+//! that are not known to have them, until they say that they do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn errand(replica: &Replica, map: &MapView, shard: ShardId) -> Option<Errand> {
         let node = slot.state.writer()?;
         let peer = replica.topology().peer(node)?;
         let is_lacking = entries.iter().any(|(_, _, tally)| !tally.has(place));
-        (is_lacking && !peer.is_breaker_open()).then_some((place, peer))
+        (is_lacking && !peer.is_doubtful()).then_some((place, peer))
     });
     let lacking: Vec<(Place, Peer)> = lacking.collect();
     (!entries.is_empty() && !lacking.is_empty()).then_some(Errand { shard, entries, lacking })
@@ -120,7 +120,8 @@ async fn run(replica: &Arc<Replica>, map: &Arc<MapView>, errand: Errand) {
             // The maps differ, or it is not ready: another time.
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(node = peer.node(), %shard, %error, "failed to bring what it missed");
+                let node = peer.node();
+                tracing::debug!(node, %shard, %error, "failed to bring what it missed");
             }
         }
     }

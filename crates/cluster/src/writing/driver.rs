@@ -72,7 +72,7 @@ struct Stored {
 }
 
 enum Event {
-    Answered(Answered),
+    Answered(Box<Answered>),
     Refreshed,
 }
 
@@ -173,10 +173,9 @@ impl Driver {
                     }
                 }
                 WriteEffect::Refresh(epoch) => self.wanted = self.wanted.max(Some(epoch)),
-                // Each message names the epoch that its sender has, so the node knows already.
-                WriteEffect::Teach(_) => {}
-                // Seen in the rounds.
-                WriteEffect::Acknowledge | WriteEffect::Settle => {}
+                // Each message names the epoch that its sender has, so the node knows already; the
+                // rounds say by themselves how far they are.
+                WriteEffect::Teach(_) | WriteEffect::Acknowledge | WriteEffect::Settle => {}
             }
         }
     }
@@ -191,14 +190,12 @@ impl Driver {
                 self.ask_self(node, asked, runs);
                 continue;
             }
-            let rows = match encoded.iter().find(|(of, _)| *of == runs) {
-                Some((_, rows)) => rows.clone(),
-                None => {
-                    let rows = self.batch.encode(&runs, None);
-                    encoded.push((runs, rows.clone()));
-                    rows
-                }
-            };
+            let known = encoded.iter().find(|(of, _)| *of == runs).map(|(_, rows)| rows.clone());
+            let rows = known.unwrap_or_else(|| {
+                let rows = self.batch.encode(&runs, None);
+                encoded.push((runs, rows.clone()));
+                rows
+            });
             self.ask_peer(node, asked, rows, None);
         }
         if let Some(wanted) = self.wanted
@@ -219,7 +216,8 @@ impl Driver {
         let (routed, store) = (self.map.version(), self.router.replica().store_id());
         self.calls.spawn(async move {
             let answer = router.replica().write_batch(&batch, &runs, routed).await;
-            Event::Answered(Answered { node, store, asked, only: None, result: Ok(answer) })
+            let result = Ok(answer);
+            Event::Answered(Box::new(Answered { node, store, asked, only: None, result }))
         });
     }
 
@@ -244,7 +242,7 @@ impl Driver {
         let view = self.map.view();
         self.calls.spawn(async move {
             let result = peer.write(view, rows, call).await;
-            Event::Answered(Answered { node, store, asked, only, result })
+            Event::Answered(Box::new(Answered { node, store, asked, only, result }))
         });
     }
 
@@ -262,14 +260,17 @@ impl Driver {
     fn take(&mut self, event: Event) {
         match event {
             Event::Refreshed => self.refreshed(),
-            Event::Answered(Answered { node, store, asked, only, result }) => match result {
-                Ok(answer) => self.answered(node, store, asked, only.as_ref(), answer),
-                Err(error) => {
-                    for (run, place) in asked {
-                        self.miss(run, place, error.to_string());
+            Event::Answered(answered) => {
+                let Answered { node, store, asked, only, result } = *answered;
+                match result {
+                    Ok(answer) => self.answered((node, store), asked, only.as_ref(), &answer),
+                    Err(error) => {
+                        for (run, place) in asked {
+                            self.miss(run, place, error.to_string());
+                        }
                     }
                 }
-            },
+            }
         }
     }
 
@@ -289,11 +290,10 @@ impl Driver {
 
     fn answered(
         &mut self,
-        node: NodeIndex,
-        store: StoreId,
+        (node, store): (NodeIndex, StoreId),
         asked: Vec<(usize, Place)>,
         only: Option<&BTreeSet<u32>>,
-        answer: proto::PartAnswer,
+        answer: &proto::PartAnswer,
     ) {
         if let Some(refusal) = &answer.refusal {
             let trouble = format!("node {}: {}", self.name(node), refusal.text);

@@ -1,6 +1,9 @@
 //! A clock that is off most others'.
 
-use crate::stage::{Part, Stage, eventually, parts};
+use rangekeeper_coordination::Intent;
+use rangekeeper_model::Day;
+
+use crate::stage::{Part, Stage, eventually, node_id, parts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_clock_is_off_most_others_is_not_ready() {
@@ -29,4 +32,29 @@ async fn a_node_whose_clock_is_off_most_others_is_not_ready() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_clock_is_off_drops_no_data() {
+    let stage = Stage::new(3).await;
+    let parts = parts();
+    let off = Part { clock_ahead_ms: 86_400_000, ..parts[1].clone() };
+    let b = stage.start(&off).await;
+    eventually("it is elected", || b.status().leader.is_some_and(|leader| leader.is_self)).await;
+    let (a, c) = (stage.start(&parts[0]).await, stage.start(&parts[2]).await);
+    let of_most = "rangekeeper_control_clock_majority_offset_seconds";
+    eventually("it knows that it is off", || b.metric(of_most) == -86_400.0).await;
+    b.control.expired(Day(50));
+    // The next map would have it.
+    let operator = stage.coordination("operator");
+    let drain = Intent::Drain(node_id("c"));
+    operator.declare(&drain, &bytes::Bytes::new()).await.expect("it can be written");
+    for node in [&a, &b, &c] {
+        eventually("it has the next map", || {
+            node.status().nodes.iter().any(|row| row.status == "draining")
+        })
+        .await;
+        assert_eq!(node.control.retention_floor(), Day(0));
+    }
+    operator.close().await;
 }

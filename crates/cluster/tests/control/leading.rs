@@ -70,6 +70,8 @@ async fn only_the_leaders_clock_raises_the_floor_of_retention() {
     leader.control.expired(Day(39));
     leader.control.expired(Day(41));
     assert_eq!(other.epoch(3).await.assignment.retention_floor, Day(41));
+    let refused = r#"operation="publish",outcome="refused""#;
+    assert!(!leader.registry.encode().contains(refused), "each expects what the last one made");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use rangekeeper_cluster::{Call, Urgency, View};
-use rangekeeper_model::{Day, Epoch};
-use rangekeeper_placement::NodeStatus;
+use rangekeeper_cluster::{Call, OfferedAssignment, Urgency, View};
+use rangekeeper_model::{ClusterId, Day, Epoch};
+use rangekeeper_placement::{Assignment, NodeStatus};
 use tokio::time::Instant;
 
 use crate::stage::{PATIENCE, Part, Stage, eventually, leader, node_id, parts};
@@ -80,7 +80,7 @@ async fn peers_are_given_what_is_newer_than_theirs() {
     let (_, nodes) = stage.placed().await;
     let map = &nodes[0].view().assignment;
     let given = nodes[0].control.assignment_newer(View::default()).expect("it has one");
-    let given = rangekeeper_placement::Assignment::decode(&given).expect("it is whole");
+    let given = Assignment::decode(&given).expect("it is whole");
     assert_eq!(given, **map);
     let same = View { generation: map.generation, epoch: map.epoch, term: map.term };
     assert_eq!(nodes[0].control.assignment_newer(same), None);
@@ -92,4 +92,32 @@ async fn peers_are_given_what_is_newer_than_theirs() {
     let report = control.report();
     assert_eq!(report.readiness, rangekeeper_cluster::proto::Readiness::Stopping);
     assert!(control.view().is_some(), "the map stays in use");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_that_a_peer_offers_is_used_if_it_is_whole_and_of_this_cluster() {
+    let stage = Stage::new(3).await;
+    let (parts, mut nodes) = stage.placed().await;
+    let given = nodes[1].control.assignment_newer(View::default()).expect("it has one");
+    nodes.remove(0).stop().await;
+    fs::remove_file(stage.folder("a").join("assignment")).expect("it is there");
+    // It knows nobody: no map, no ZooKeeper, so no peers.
+    stage.ensemble.cut("a");
+    let a = stage.start(&parts[0].again()).await;
+    let offer = async |assignment: Vec<u8>| {
+        let (node, view) = ("b".to_owned(), View::of(1, 1, 1));
+        let assignment = Some(assignment.into());
+        let offer = OfferedAssignment { node, view, assignment };
+        a.offers.send(offer).await.expect("the agent is there");
+    };
+    offer(given[..given.len() - 1].to_vec()).await;
+    eventually("it says so", || a.has_alarm("unreadable_assignment")).await;
+    let mut foreign = Assignment::decode(&given).expect("it is whole");
+    foreign.cluster = ClusterId::of(8);
+    offer(foreign.encode().expect("it is consistent")).await;
+    eventually("it says so", || a.has_alarm("other_cluster")).await;
+    assert!(a.control.view().is_none());
+    offer(given.to_vec()).await;
+    let view = a.epoch(1).await;
+    assert!(view.me.is_some() && !a.has_alarm("unreadable_assignment"));
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rangekeeper_cluster::{
-    Answering, Control, ControlError, ControlOptions, Drained, Identity, Local, MapView, PartSink,
-    PeerHandler, PeerServer, Peers, PeersOptions, Refusal, Report, ServerOptions, Speaker, Status,
-    View, join, proto,
+    Answering, Control, ControlError, ControlOptions, Drained, Identity, Local, MapView,
+    OfferedAssignment, PartSink, PeerHandler, PeerServer, Peers, PeersOptions, Refusal, Report,
+    ServerOptions, Speaker, Status, View, join, proto,
 };
 use rangekeeper_coordination::memory::MemoryEnsemble;
 use rangekeeper_coordination::{Cluster, Coordination, CoordinationMetrics, Settings};
@@ -19,6 +19,7 @@ use rangekeeper_placement::Policy;
 use rangekeeper_telemetry::Registry;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub struct Node {
     pub store: StoreId,
     pub control: Control,
     pub registry: Registry,
+    /// What its peers are seen to offer, and the test.
+    pub offers: mpsc::Sender<OfferedAssignment>,
     stop: CancellationToken,
     serving: JoinHandle<Drained>,
 }
@@ -154,7 +157,16 @@ impl Stage {
         let local = Local::new(cluster, part.name, store, part.boot, clock.clone());
         let (probe_every, seed) = (part.probe_every, seed());
         let options = PeersOptions { probe_every, seed, ..PeersOptions::default() };
-        let (peers, offered) = Peers::new(local.clone(), options, &registry);
+        let (peers, mut from_peers) = Peers::new(local.clone(), options, &registry);
+        let (offers, offered) = mpsc::channel(8);
+        let offers_of_peers = offers.clone();
+        tokio::spawn(async move {
+            while let Some(offer) = from_peers.recv().await {
+                if offers_of_peers.send(offer).await.is_err() {
+                    break;
+                }
+            }
+        });
         let identity = Identity { cluster, store, boot: BootCount(part.boot) };
         let control = Control::start(
             coordination,
@@ -173,7 +185,7 @@ impl Stage {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop.clone()));
         let name = part.name;
-        Ok(Node { name, store, control, registry, stop, serving })
+        Ok(Node { name, store, control, registry, offers, stop, serving })
     }
 
     /// Three nodes with shards on all of them.
@@ -310,6 +322,7 @@ fn cluster(id: ClusterId, expect: u32) -> Cluster {
         hash_seed: 17,
         replication: 3,
         expect,
+        adopted: false,
         format_level: 1,
     }
 }
@@ -361,9 +374,17 @@ impl PeerHandler for Handler {
     fn settle(
         &self,
         _from: Speaker,
-        _settled: Vec<proto::Settled>,
+        _request: proto::SettleRequest,
     ) -> Answering<'_, Result<(), Refusal>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn deliver(
+        &self,
+        _from: Speaker,
+        _request: proto::DeliverRequest,
+    ) -> Answering<'_, Result<proto::DeliverAnswer, Refusal>> {
+        unreachable!("nobody delivers here")
     }
 
     fn write(

@@ -32,6 +32,9 @@ async fn nodes_that_start_without_zookeeper_serve_the_newest_map_that_one_of_the
     for node in nodes {
         node.stop().await;
     }
+    // What it gets it cannot use at once.
+    let beside = stage.folder("c").join("assignment.new");
+    fs::create_dir(&beside).expect("nothing is there");
     let c = stage.start(&parts[2].again()).await;
     assert_eq!(c.view().assignment.epoch.0, 1, "what its folder has");
     let why = c.control.readiness().expect_err("nobody was asked yet");
@@ -42,6 +45,12 @@ async fn nodes_that_start_without_zookeeper_serve_the_newest_map_that_one_of_the
     let verdict = c.control.judge_read(ShardId(0), place, version, c.store);
     assert_eq!(verdict, Verdict::NotReady, "it may have been replaced by a newer map");
     let b = stage.start(&parts[1].again()).await;
+    eventually("it has got the newer one", || c.has_alarm("assignment_not_kept")).await;
+    assert!(c.control.readiness().is_err_and(|why| why.contains("peers are asked")));
+    fs::remove_dir(&beside).expect("it is empty");
+    c.epoch(epoch).await;
+    let why = c.control.readiness().expect_err("a was not asked yet");
+    assert!(why.contains("peers are asked"), "{why}");
     let a = stage.start(&parts[0].again()).await;
     for node in [&a, &b, &c] {
         eventually("it is ready", || node.control.readiness().is_ok()).await;

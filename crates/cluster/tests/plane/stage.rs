@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ impl Stage {
             hash_seed: 42,
             replication,
             expect,
+            adopted: false,
             format_level: 1,
         };
         let stage = Self {
@@ -102,14 +104,9 @@ impl Stage {
         nodes.try_into().ok().expect("as many as names")
     }
 
-    async fn start_one(&mut self, name: &'static str) -> Node {
-        let spot = self.spots.entry(name).or_insert_with(Spot::new);
-        let address = spot.address;
-        let listener = listen(address).await;
-        let folder = self.folders.path().join(name);
-        let shards = ShardCount::new(self.cluster.shards).unwrap();
+    async fn open_store(&self, folder: PathBuf, shards: ShardCount) -> Store {
         let replication = Replication::new(self.cluster.replication).unwrap();
-        let mut options = StoreOptions::new(&folder);
+        let mut options = StoreOptions::new(folder);
         options.replicated = Some(replication.quorum());
         options.retention_by = RetentionBy::Cluster;
         options.unsettled_age = Duration::from_millis(200);
@@ -118,7 +115,16 @@ impl Stage {
         options.reserve_bytes = 0;
         let opened =
             tokio::task::spawn_blocking(move || Store::open(options, Clock::system()).unwrap());
-        let store = opened.await.unwrap();
+        opened.await.unwrap()
+    }
+
+    async fn start_one(&mut self, name: &'static str) -> Node {
+        let spot = self.spots.entry(name).or_insert_with(Spot::new);
+        let address = spot.address;
+        let listener = listen(address);
+        let folder = self.folders.path().join(name);
+        let shards = ShardCount::new(self.cluster.shards).unwrap();
+        let store = self.open_store(folder.clone(), shards).await;
         let who = store.identity().unwrap();
         let identity = Identity {
             cluster: ClusterId(self.cluster.uuid),
@@ -260,7 +266,7 @@ impl Spot {
     }
 }
 
-async fn listen(address: SocketAddr) -> TcpListener {
+fn listen(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseport(true).unwrap();
     socket.bind(address).unwrap();

@@ -172,6 +172,7 @@ pub fn cluster(number: u128) -> Cluster {
         hash_seed: 17,
         replication: 3,
         expect: 3,
+        adopted: false,
         format_level: 1,
     }
 }

@@ -67,7 +67,7 @@ pub struct Init {
 /// `rangekeeper cluster status`
 #[derive(Debug, Args)]
 pub struct Status {
-    /// The cluster: HOST:PORT[,HOST:PORT]/rangekeeper/NAME
+    /// The cluster: the servers of ZooKeeper and its path, HOST:PORT,HOST:PORT/rangekeeper/NAME
     #[arg(
         long, env = ZOOKEEPER_VARIABLE, value_name = "ZOOKEEPER", required_unless_present = "url"
     )]
@@ -92,7 +92,7 @@ pub struct Status {
 /// A cluster in ZooKeeper.
 #[derive(Debug, Args)]
 pub struct Ensemble {
-    /// The cluster: HOST:PORT[,HOST:PORT]/rangekeeper/NAME
+    /// The cluster: the servers of ZooKeeper and its path, HOST:PORT,HOST:PORT/rangekeeper/NAME
     #[arg(long, env = ZOOKEEPER_VARIABLE, value_name = "ZOOKEEPER")]
     pub zookeeper: Address,
     /// A file with USER:PASSWORD for ZooKeeper

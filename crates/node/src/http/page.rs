@@ -105,7 +105,10 @@ fn lone(surface: &Surface, headers: &HeaderMap, is_open: bool, refusal: Option<&
             "    send_native_histograms: true"
         }
         h2 { "To read from it" }
-        p { "In Grafana add a " em { "Prometheus" } " data source with the URL " code { (url) } "." }
+        p {
+            "In Grafana add a " em { "Prometheus" } " data source with the URL " code { (url) }
+            "."
+        }
         h2 { "Its paths" }
         dl {
             dt { code { "/api/v1/write" } }

@@ -1,5 +1,5 @@
-//! Opens a node of a cluster: joins it, opens the store by the cluster's seed and shards, and starts
-//! the agent and the data plane around it.
+//! Opens a node of a cluster: joins it, opens the store by the cluster's seed and shards, and
+//! starts the agent and the data plane around it.
 //!
 //! The order matters: what the cluster is has to be known before a store can be made, and who the
 //! store is before anybody is told of the node.
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rangekeeper_cluster::{
-    Control, ControlOptions, Identity, Local, Peers, PeersOptions, Plane, PlaneOptions,
-    RouterOptions, ServerOptions, UnsettledStatus, join,
+    ClusterSecret, Control, ControlOptions, Identity, Local, Peers, PeersOptions, Plane,
+    PlaneOptions, RouterOptions, ServerOptions, UnsettledStatus, join,
 };
 use rangekeeper_coordination::{
-    Coordination, CoordinationMetrics, Ensemble, Settings, ZooKeeper, watch_figures,
+    Cluster, Coordination, CoordinationMetrics, Ensemble, Settings, ZooKeeper, watch_figures,
 };
 use rangekeeper_model::{BootCount, ClusterId, NodeId, ShardCount, StoreId};
 use rangekeeper_placement::Replication;
 use rangekeeper_query::Data;
-use rangekeeper_storage::{Clock, ClusterIdentity, RetentionBy, Store};
+use rangekeeper_storage::{Clock, ClusterIdentity, RetentionBy, Store, StoreIdentity};
 use rangekeeper_telemetry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, Member, read_credentials, read_secret};
 use crate::memory::Memory;
-use crate::services::{Cluster, Opened, Opening};
+use crate::services::{self, Opened, Opening};
 
 /// Between two looks at which days are to go.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
@@ -37,100 +37,41 @@ const FIGURES_EVERY: Duration = Duration::from_secs(15);
 /// Opens the node `member`. Blocks until its log is replayed; must be called within a runtime.
 pub(super) fn open(opening: &Opening, member: &Member) -> anyhow::Result<Opened> {
     let runtime = Handle::current();
-    let Opening { config, registry, readiness, .. } = opening;
-    std::fs::create_dir_all(&config.storage.data_dir)
-        .with_context(|| format!("failed to make {}", config.storage.data_dir.display()))?;
-    readiness.starting("asking ZooKeeper what the cluster is", 0, 0);
-    let coordination = coordination(config, member, registry)?;
-    let wait = config.cluster.start_wait;
+    let folder = &opening.config.storage.data_dir;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("failed to make {}", folder.display()))?;
+    opening.readiness.starting("asking ZooKeeper what the cluster is", 0, 0);
+    let coordination = coordination(&opening.config, member, &opening.registry)?;
+    let wait = opening.config.cluster.start_wait;
     let cluster = runtime
-        .block_on(join(&coordination, &config.storage.data_dir, wait))
+        .block_on(join(&coordination, folder, wait))
         .with_context(|| format!("failed to join the cluster at {}", member.zookeeper))?;
-    let shards = ShardCount::new(cluster.shards).context("the cluster's record is damaged")?;
-    let replication =
-        Replication::new(cluster.replication).context("the cluster's record is damaged")?;
-
-    let mut options = super::store_options(config, opening.available_bytes, opening.accept_loss);
-    options.replicated = Some(replication.quorum());
-    options.retention_by = RetentionBy::Cluster;
-    options.cluster =
-        Some(ClusterIdentity { cluster: cluster.uuid, seed: cluster.hash_seed, shards });
-    options.machine_boot = machine_boot();
-    let store = super::start_store(options, opening)?;
-    let who = store.identity().context("failed to ask the store who it is")?;
-    let identity = Identity {
-        cluster: ClusterId(cluster.uuid),
-        store: StoreId(who.store),
-        boot: BootCount(who.boot),
-    };
-
+    let opened = Joined::open(opening, cluster)?;
+    let Joined { store, .. } = &opened;
     let listener = runtime
         .block_on(TcpListener::bind(member.peer_listen))
         .with_context(|| format!("failed to listen for peers on {}", member.peer_listen))?;
+    let secret = opening.config.cluster.secret_file.as_deref().map(read_secret).transpose()?;
     let peer_address = member.reached_at(listener.local_addr()?);
-    let secret = config.cluster.secret_file.as_deref().map(read_secret).transpose()?;
-    let clock = Clock::system();
-    let now = move || clock.now_ms();
-    let node = member.node.as_str();
-    let local = Local::new(identity.cluster, node, identity.store, who.boot, now.clone());
-    let seed = fastrand::u64(..);
-    let peers = PeersOptions { secret: secret.clone(), seed, ..PeersOptions::default() };
-    let (peers, offered) = Peers::new(local.clone(), peers, registry);
-    let expect = usize::try_from(cluster.expect).unwrap_or(usize::MAX);
-    let control = ControlOptions {
-        node: member.node.clone(),
-        zone: config.cluster.zone.clone(),
-        weight: config.cluster.weight,
+    let local = opened.local(member);
+    let control = opened.control(
+        opening,
+        member,
+        (coordination, local.clone()),
         peer_address,
-        http_address: member.reached_at(opening.http_address),
-        folder: config.storage.data_dir.clone(),
-        policy: config.cluster.policy(expect),
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        run: Uuid::new_v4(),
-        seed,
-        start_wait: wait,
-    };
-    let control = Control::start(
-        coordination,
-        peers,
-        offered,
-        local.clone(),
-        identity,
-        control,
-        now,
-        registry,
-    );
-    if who.is_suspect {
-        control.suspected("acknowledged writes were lost, or may be, when it last went down");
-    }
-    store.damaged_shards()?.into_iter().for_each(|shard| control.damaged(shard));
-    control.replayed();
+        secret.clone(),
+    )?;
+    let plane = opened.plane(opening, (listener, local), &control, secret);
 
-    let memory =
-        Memory::new(crate::allocator::usage, config.limits.memory.of(opening.available_bytes));
-    let plane = PlaneOptions {
-        server: ServerOptions { secret, ..ServerOptions::default() },
-        router: RouterOptions::default(),
-        admit: Box::new(move || memory.admits_writes()),
-    };
-    let plane = Plane::start(
-        listener,
-        local,
-        store.clone(),
-        (identity.store, shards),
-        Arc::new(control.clone()),
-        plane,
-        registry,
-    );
     let stop = CancellationToken::new();
     runtime.spawn(keep_retention(control.clone(), store.clone(), stop.clone()));
-    let servers = member.zookeeper.servers().to_vec();
-    runtime.spawn(watch_figures(servers, FIGURES_EVERY, registry.clone(), stop.clone()));
-
+    let (servers, registry) = (member.zookeeper.servers().to_vec(), opening.registry.clone());
+    runtime.spawn(watch_figures(servers, FIGURES_EVERY, registry, stop.clone()));
     let router = plane.router().clone();
     let data = Data::Cluster(router.clone(), runtime.clone());
     let view = View { control: control.clone(), store: store.clone(), node: member.node.clone() };
-    let services = super::services(opening, &store, router.into(), data, Some(Arc::new(view)))?;
+    let services = super::services(opening, store, router.into(), data, Some(Arc::new(view)))?;
+    let store = store.clone();
     let close = Box::new(move || {
         stop.cancel();
         runtime.block_on(async {
@@ -141,6 +82,108 @@ pub(super) fn open(opening: &Opening, member: &Member) -> anyhow::Result<Opened>
         Ok(())
     });
     Ok(Opened { services, close })
+}
+
+/// A store that is open, and the cluster that it belongs to.
+struct Joined {
+    cluster: Cluster,
+    store: Store,
+    who: StoreIdentity,
+}
+
+impl Joined {
+    /// Opens the store by the cluster's seed and shards.
+    fn open(opening: &Opening, cluster: Cluster) -> anyhow::Result<Self> {
+        let damaged = "what ZooKeeper says of the cluster makes no sense";
+        let shards = ShardCount::new(cluster.shards).context(damaged)?;
+        let replication = Replication::new(cluster.replication).context(damaged)?;
+        let Opening { config, available_bytes, accept_loss, .. } = opening;
+        let mut options = super::store_options(config, *available_bytes, *accept_loss);
+        options.replicated = Some(replication.quorum());
+        options.retention_by = RetentionBy::Cluster;
+        options.cluster =
+            Some(ClusterIdentity { cluster: cluster.uuid, seed: cluster.hash_seed, shards });
+        options.machine_boot = machine_boot();
+        let store = super::start_store(options, opening)?;
+        let who = store.identity().context("failed to ask the store who it is")?;
+        Ok(Self { cluster, store, who })
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            cluster: ClusterId(self.cluster.uuid),
+            store: StoreId(self.who.store),
+            boot: BootCount(self.who.boot),
+        }
+    }
+
+    /// The node, as its messages say.
+    fn local(&self, member: &Member) -> Local {
+        let Identity { cluster, store, boot } = self.identity();
+        let clock = Clock::system();
+        Local::new(cluster, member.node.as_str(), store, boot.0, move || clock.now_ms())
+    }
+
+    /// Starts the agent. It is told what the copies here are worth before anybody asks for them.
+    fn control(
+        &self,
+        opening: &Opening,
+        member: &Member,
+        (coordination, local): (Coordination, Local),
+        peer_address: String,
+        secret: Option<ClusterSecret>,
+    ) -> anyhow::Result<Control> {
+        let Opening { config, registry, http_address, .. } = opening;
+        let seed = fastrand::u64(..);
+        let options = PeersOptions { secret, seed, ..PeersOptions::default() };
+        let (peers, offered) = Peers::new(local.clone(), options, registry);
+        let expect = usize::try_from(self.cluster.expect).unwrap_or(usize::MAX);
+        let options = ControlOptions {
+            node: member.node.clone(),
+            zone: config.cluster.zone.clone(),
+            weight: config.cluster.weight,
+            peer_address,
+            http_address: member.reached_at(*http_address),
+            folder: config.storage.data_dir.clone(),
+            policy: config.cluster.policy(expect),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            run: Uuid::new_v4(),
+            seed,
+            start_wait: config.cluster.start_wait,
+        };
+        let (identity, clock) = (self.identity(), Clock::system());
+        let now = move || clock.now_ms();
+        let control =
+            Control::start(coordination, peers, offered, local, identity, options, now, registry);
+        if self.who.is_suspect {
+            control.suspected("acknowledged writes were lost, or may be, when it last went down");
+        }
+        for shard in self.store.damaged_shards()? {
+            control.damaged(shard);
+        }
+        control.replayed();
+        Ok(control)
+    }
+
+    /// Starts the data plane.
+    fn plane(
+        &self,
+        opening: &Opening,
+        (listener, local): (TcpListener, Local),
+        control: &Control,
+        secret: Option<ClusterSecret>,
+    ) -> Plane {
+        let limit = opening.config.limits.memory.of(opening.available_bytes);
+        let memory = Memory::new(crate::allocator::usage, limit);
+        let options = PlaneOptions {
+            server: ServerOptions { secret, ..ServerOptions::default() },
+            router: RouterOptions::default(),
+            admit: Box::new(move || memory.admits_writes()),
+        };
+        let who = (self.identity().store, self.who.shards);
+        let (store, topology) = (self.store.clone(), Arc::new(control.clone()));
+        Plane::start(listener, local, store, who, topology, options, &opening.registry)
+    }
 }
 
 fn coordination(
@@ -186,7 +229,7 @@ struct View {
     node: NodeId,
 }
 
-impl Cluster for View {
+impl services::Cluster for View {
     fn status(&self) -> serde_json::Value {
         let mut status = self.control.status();
         let own = status.nodes.iter_mut().find(|node| node.id == self.node.as_str());

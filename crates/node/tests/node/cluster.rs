@@ -106,7 +106,7 @@ fn the_page_of_a_cluster_shows_it_and_escapes_names() {
         "To be emptied</dt><dd class=\"warn\">b<",
         "Gone for good</dt><dd class=\"warn\">d<",
         "every shard stays where it is",
-        "<td>repair</td><td class=\"number\">5</td><td>c</td><td>b</td>",
+        "<td>repair</td><td>c</td><td>b</td><td class=\"number\">1</td>",
         "c (silent), a, b",
     ] {
         assert!(page.contains(part), "no {part:?} in\n{page}");

@@ -86,7 +86,9 @@ fn failures_come_in_the_envelope() {
 #[test]
 fn unknown_paths_and_methods_are_answered_in_json() {
     let node = Harness::serving(&[]);
-    for path in ["/api/v1/status/flags", "/", "/prometheus/nothing", "/api/v1/label/x"] {
+    for path in
+        ["/api/v1/status/flags", "/api/cluster/v2", "/prometheus/nothing", "/api/v1/label/x"]
+    {
         let answer = node.get(path);
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.json()["errorType"], "not_found", "{path}");

@@ -220,7 +220,15 @@ impl Leader {
         if present < self.policy.expect.max(1) {
             return false;
         }
-        let weight = |row: &NodeRow| if row.status == NodeStatus::Up { row.weight } else { 0 };
+        if let Some(first) = self.policy.first
+            && !self.membership.present().any(|node| node.store == first)
+        {
+            return false;
+        }
+        let takes = |row: &NodeRow| {
+            row.status == NodeStatus::Up && self.policy.first.is_none_or(|first| first == row.store)
+        };
+        let weight = |row: &NodeRow| if takes(row) { row.weight } else { 0 };
         let nodes: Vec<PlanNode> = next
             .nodes
             .iter()

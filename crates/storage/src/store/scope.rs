@@ -22,13 +22,16 @@ use crate::db::Stop;
 use crate::head::Tenant;
 use crate::unsettled::UnsettledSets;
 
+/// Numbers of shards.
+pub type ShardSet = RoaringBitmap;
+
 /// What of a store is wanted, by numbers of shards. A shard that is in both is read in full.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scope {
     /// Shards of which everything is wanted.
-    pub full: RoaringBitmap,
+    pub full: ShardSet,
     /// Shards of which only that is wanted which is not known to be at all places. More may come.
-    pub unsettled: RoaringBitmap,
+    pub unsettled: ShardSet,
 }
 
 impl Store {

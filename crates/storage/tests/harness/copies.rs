@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use rangekeeper_chunk::Decoder;
+use rangekeeper_model::Epoch;
 use rangekeeper_model::{
     Labels, Matcher, Samples, SeriesId, ShardCount, ShardId, TenantId, TimeRange, Window,
 };
 use rangekeeper_placement::{
-    Epoch, NodeIndex, Place, Quorum, Replication, Shard, Slot, SlotEpoch, SlotState,
+    NodeIndex, Place, Quorum, Replication, Shard, Slot, SlotEpoch, SlotState,
 };
 use rangekeeper_storage::log::Position;
 use rangekeeper_storage::oracle::Batch;

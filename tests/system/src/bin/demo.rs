@@ -34,8 +34,8 @@ fn main() -> Result<()> {
     let first = trio.node(0).api.clone();
     let world = World::start(folder.path(), &first)?;
     println!("  ZooKeeper    {}", trio.zookeeper);
-    for name in 0..3 {
-        println!("  node {}       {}", NAMES[name], trio.node(name).api.base());
+    for (at, name) in NAMES.iter().enumerate() {
+        println!("  node {name}       {}", trio.node(at).api.base());
     }
     println!("  Prometheus   {}  writes to node {}", world.prometheus.api.base(), NAMES[0]);
     show_slots(&trio.status(1)?)?;
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     trio.kill(2)?;
     interrupt::pass(AWAY)?;
     let status = trio.status(1)?;
-    println!("  shards below their copies: {}", status["summary"]["below_rf"]);
+    println!("  shards below their copies: {}", status["summary"]["below_replication"]);
     let missed = unsettled(&status, 1)?;
     println!("  chunks that node {} keeps in mind for it: {missed}", NAMES[1]);
     compare(&world, &trio, 1)?;
@@ -92,14 +92,21 @@ fn compare(world: &World, trio: &Trio, at: usize) -> Result<()> {
 /// Shows at which nodes the slots of the shards are.
 fn show_slots(status: &Value) -> Result<()> {
     let shards = status["shards"].as_array().context("no list of shards")?;
+    let names = |slot: &Value| {
+        let nodes = status["nodes"].as_array().into_iter().flatten();
+        let named = nodes.clone().find(|node| node["index"] == slot["node"]);
+        named.and_then(|node| node["id"].as_str()).unwrap_or("-").to_owned()
+    };
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for shard in shards {
         let slots = shard["slots"].as_array().context("a shard without slots")?;
-        let nodes: Vec<_> = slots.iter().map(|s| s["node"].as_str().unwrap_or("-")).collect();
+        let nodes: Vec<_> = slots.iter().map(names).collect();
         *places.entry(nodes.join(" ")).or_default() += 1;
     }
     println!("\nWhere the slots of the {} shards are:", shards.len());
-    places.iter().for_each(|(nodes, count)| println!("  {nodes:<12} {count} shards"));
+    for (nodes, count) in places {
+        println!("  {nodes:<12} {count} shards");
+    }
     Ok(())
 }
 

@@ -41,7 +41,8 @@ pub(super) struct Asker {
 struct Refused(Result<Answer>);
 
 impl Shared {
-    pub(super) fn ask_steadily(&self, node: usize) {
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of what the threads run")]
+    pub(super) fn ask_steadily(&self, node: usize) -> Result<()> {
         let mut number = node;
         let (mut asker, mut asker_turns) = (Asker::new(self.nodes[node].api()), 0);
         while !self.stopped() {
@@ -81,6 +82,7 @@ impl Shared {
                 }
             }
         }
+        Ok(())
     }
 
     /// Reads everything back from a node, and nothing may be refused.
@@ -170,7 +172,8 @@ impl Shared {
         };
         let promised = numbers(lock(&self.ledgers[lane]).promised());
         let path = format!(
-            "/api/v1/label/series/values?match%5B%5D={METRIC}%7Blane=%22{lane}%22%7D&start={}&end={}",
+            "/api/v1/label/series/values?match%5B%5D={METRIC}%7Blane=%22{lane}%22%7D\
+             &start={}&end={}",
             first / 1000,
             self.end_ms() / 1000 + 1,
         );

@@ -121,7 +121,7 @@ impl Report {
     /// The first refusals of nodes that were there, a line each.
     pub fn by_survivors(&self, count: usize) -> String {
         let refusals = self.refusals.iter().filter(|refusal| refusal.there);
-        let lines: Vec<_> = refusals.take(count).map(ToString::to_string).collect();
+        let lines: Vec<String> = refusals.take(count).map(ToString::to_string).collect();
         lines.join("\n")
     }
 }

@@ -82,7 +82,9 @@ impl Driver {
 
     /// Takes the number of nodes to wait for from the cluster.
     pub(super) fn expect(&mut self, cluster: &Cluster) {
-        self.leader.expect(usize::try_from(cluster.expect).unwrap_or(usize::MAX));
+        let nodes = usize::try_from(cluster.expect).unwrap_or(usize::MAX);
+        self.leader
+            .expect(nodes, cluster.adopted.then_some(rangekeeper_model::StoreId(cluster.uuid)));
     }
 
     /// Gives the leader an event and does what it says.

@@ -80,7 +80,8 @@ fn around(identity: &Identity, replication: Replication, url: &str) -> anyhow::R
         bail!("the node at {url} belongs to cluster {cluster} already");
     }
     // Alone: others that came first would be given shards of which they have no data.
-    Ok(record(identity.store, identity.seed, identity.shards, replication, 1))
+    let cluster = record(identity.store, identity.seed, identity.shards, replication, 1);
+    Ok(Cluster { adopted: true, ..cluster })
 }
 
 fn record(
@@ -98,6 +99,7 @@ fn record(
         hash_seed,
         replication: replication.copies(),
         expect,
+        adopted: false,
         format_level: u32::from(Assignment::LEVEL.0),
     }
 }

@@ -76,7 +76,10 @@ fn wishes(overview: &Overview) -> Vec<String> {
 
 fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header);
+    table.load_style(NOTHING);
+    if !header.is_empty() {
+        table.set_header(header);
+    }
     for row in rows {
         table.add_row(row);
     }
@@ -146,31 +149,27 @@ fn shards(overview: &Overview) -> String {
     table(&[], rows.into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]))
 }
 
-/// The shards of which not every copy can be had.
+/// The shards of which not every copy can be used.
 fn unwell(overview: &Overview) -> String {
-    let is_unwell = |health| matches!(health, Health::Short | Health::Changing);
-    let unwell: Vec<_> = overview.shards.iter().filter(|shard| is_unwell(shard.health())).collect();
-    if unwell.is_empty() {
+    let mut runs = overview.runs();
+    runs.retain(|run| matches!(run.health, Health::Short | Health::Changing));
+    if runs.is_empty() {
         return String::new();
     }
-    let rows = unwell.iter().take(MAX_ROWS).map(|shard| {
-        let slots: Vec<_> = shard.slots.iter().map(|slot| overview.slot_text(slot)).collect();
-        vec![shard.shard.to_string(), slots.join(", ")]
-    });
-    more(table(&["shard", "slots"], rows), unwell.len())
+    let rows = runs.iter().take(MAX_ROWS).map(|run| vec![run.numbers(), run.places.clone()]);
+    more(table(&["shards", "nodes of their places"], rows), runs.len())
 }
 
 fn proposals(overview: &Overview) -> String {
-    if overview.proposals.is_empty() {
+    let moves = overview.moves();
+    if moves.is_empty() {
         return "none".to_owned();
     }
-    let rows = overview.proposals.iter().take(MAX_ROWS).map(|proposal| {
-        let name = |index| overview.name(index).to_owned();
-        let (kind, shard) = (proposal.kind.clone(), proposal.shard.to_string());
-        vec![kind, shard, name(proposal.from), name(proposal.to)]
+    let rows = moves.iter().take(MAX_ROWS).map(|(kind, from, to, slots)| {
+        [*kind, *from, *to, &slots.to_string()].map(str::to_owned).to_vec()
     });
-    let table = table(&["why", "shard", "from", "to"], rows);
-    format!("{}\nNothing is moved by itself yet.", more(table, overview.proposals.len()))
+    let table = table(&["why", "from", "to", "slots"], rows);
+    format!("{}\nNothing is moved by itself yet.", more(table, moves.len()))
 }
 
 fn more(table: String, total: usize) -> String {

@@ -262,9 +262,10 @@ async fn what_zookeeper_knows_is_shown_while_no_node_answers() {
         "as told by ZooKeeper alone",
         "no answer of x",
         "every shard stays where it is",
-        "a *  z     up      yes         -        16",
+        "a *   z     up      yes         -        16",
         "below their copies  16",
-        "2   a → d (silent) moving, b, c (silent)",
+        "2       a → d (silent) moving, b, c (silent)",
+        "3 – 15  a, b, c (silent)",
     ] {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
     }

@@ -6,8 +6,8 @@ use super::framed;
 use super::ring::{Band, Ring, color};
 use crate::overview::{Health, Node, Overview, Unsettled};
 
-/// Rows of proposals; the JSON has all.
-const MAX_PROPOSALS: usize = 50;
+/// Rows of moves: more than a hundred nodes give when one of them is gone.
+const MAX_MOVES: usize = 200;
 
 /// The whole page. `refusal` says why the node that shows it is not ready.
 pub(super) fn page(overview: &Overview, refusal: Option<&str>) -> Markup {
@@ -49,7 +49,8 @@ fn ring(overview: &Overview) -> Markup {
             @for Band { width, strokes } in &ring.bands {
                 g stroke-width=(width) {
                     @for stroke in strokes {
-                        path stroke=[stroke.color.as_deref()] class=[stroke.class] d=(stroke.path) {}
+                        path stroke=[stroke.color.as_deref()] class=[stroke.class]
+                            d=(stroke.path) {}
                     }
                 }
             }
@@ -60,6 +61,8 @@ fn ring(overview: &Overview) -> Markup {
 
 fn facts(overview: &Overview) -> Markup {
     let intents = &overview.intents;
+    // The first day of all is the floor of a cluster that has dropped nothing yet.
+    let floor = overview.retention_floor.as_ref().filter(|day| *day != "1970-01-01");
     html! {
         dl {
             dt { "Leader" }
@@ -82,7 +85,7 @@ fn facts(overview: &Overview) -> Markup {
                 dt { "Copies" }
                 dd { (copies) " of each shard" }
             }
-            @if let Some(floor) = &overview.retention_floor {
+            @if let Some(floor) = floor {
                 dt { "Data from" }
                 dd { (floor) }
             }
@@ -188,7 +191,7 @@ fn node(overview: &Overview, row: &Node) -> Markup {
                 }
             }
             td { (or_dash(Some(&row.address))) }
-            td.warn { @if let Some(text) = &row.text { (text) } }
+            td.text.warn { @if let Some(text) = &row.text { (text) } }
         }
     }
 }
@@ -206,68 +209,42 @@ fn proposals(overview: &Overview) -> Markup {
     if all == 0 {
         return html! { p { "The leader would move nothing, as far as this node knows." } };
     }
-    let moves = if all == 1 { "move" } else { "moves" };
+    let moves = overview.moves();
     html! {
         p {
-            (all) " " (moves) " would bring the shards where they should be. Nothing is moved by "
-            "itself yet."
+            "A move of " (all) @if all == 1 { " slot" } @else { " slots" }
+            " would bring the shards where they should be. Nothing is moved by itself yet."
         }
         div.wide {
             table {
-                thead { tr { th { "Why" } th.number { "Shard" } th { "From" } th { "To" } } }
+                thead { tr { th { "Why" } th { "From" } th { "To" } th.number { "Slots" } } }
                 tbody {
-                    @for proposal in overview.proposals.iter().take(MAX_PROPOSALS) {
+                    @for (kind, from, to, slots) in moves.iter().take(MAX_MOVES) {
                         tr {
-                            td { (proposal.kind) }
-                            td.number { (proposal.shard) }
-                            td { (overview.name(proposal.from)) }
-                            td { (overview.name(proposal.to)) }
+                            td { (kind) } td { (from) } td { (to) } td.number { (slots) }
                         }
                     }
                 }
             }
         }
-        @if all > MAX_PROPOSALS {
-            p.soft { "and " (all - MAX_PROPOSALS) " more in the JSON" }
+        @if moves.len() > MAX_MOVES {
+            p.soft { "and so on; the JSON has all" }
         }
     }
-}
-
-/// Shards one after the other whose places are alike.
-struct Run {
-    first: u32,
-    last: u32,
-    places: String,
-    is_short: bool,
 }
 
 /// Every shard, last on the page: a terminal shows all of it. Open where somebody has to look.
 fn shards(overview: &Overview) -> Markup {
-    let mut runs: Vec<Run> = Vec::new();
-    for shard in &overview.shards {
-        let texts: Vec<_> = shard.slots.iter().map(|slot| overview.slot_text(slot)).collect();
-        let places = texts.join(", ");
-        match runs.last_mut().filter(|run| run.places == places && run.last + 1 == shard.shard) {
-            Some(run) => run.last = shard.shard,
-            None => runs.push(Run {
-                first: shard.shard,
-                last: shard.shard,
-                places,
-                is_short: shard.health() == Health::Short,
-            }),
-        }
-    }
+    let runs = overview.runs();
     html! {
-        details open[runs.iter().any(|run| run.is_short)] {
+        details open[runs.iter().any(|run| run.health == Health::Short)] {
             summary { "Every shard" }
             table {
                 thead { tr { th.number { "Shards" } th { "Nodes of their places" } } }
                 tbody {
                     @for run in &runs {
-                        tr.bad[run.is_short] {
-                            td.number {
-                                (run.first) @if run.last > run.first { " – " (run.last) }
-                            }
+                        tr.bad[run.health == Health::Short] {
+                            td.number { (run.numbers()) }
                             td { (run.places) }
                         }
                     }

@@ -8,7 +8,7 @@ use rangekeeper_cluster::{
     RouterOptions, ServerOptions,
 };
 use rangekeeper_coordination::memory::MemoryEnsemble;
-use rangekeeper_coordination::{Coordination, CoordinationMetrics, watch_figures};
+use rangekeeper_coordination::{Coordination, CoordinationMetrics, Settings, watch_figures};
 use rangekeeper_model::{BootCount, ClusterId, StoreId};
 use rangekeeper_placement::Policy;
 use rangekeeper_storage::{Clock, Store, StoreOptions};
@@ -25,7 +25,7 @@ pub async fn register(registry: &Registry) {
     let address = "zk:2181/rangekeeper/test".parse().expect("an address");
     let ensemble = MemoryEnsemble::new(1).client("a", &address, Duration::from_secs(4));
     let metrics = CoordinationMetrics::new(registry);
-    let coordination = Coordination::start(ensemble, Default::default(), metrics);
+    let coordination = Coordination::start(ensemble, Settings::default(), metrics);
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
     watch_figures(Vec::new(), Duration::from_secs(1), registry.clone(), stop).await;

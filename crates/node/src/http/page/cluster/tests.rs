@@ -1,7 +1,7 @@
 //! The page is whole at the largest size that it is meant for, and light.
 
 use super::*;
-use crate::overview::{Shard, Slot};
+use crate::overview::{Proposal, Shard, Slot};
 
 /// Nodes in three zones, each shard at three of them; `edit` changes what is wrong.
 fn overview(nodes: u16, shards: u32, edit: impl FnOnce(&mut Overview)) -> Overview {
@@ -80,6 +80,17 @@ fn what_is_wrong_is_drawn() {
     assert!(page.contains("class=\"silent\" d="), "{page}");
     assert!(page.contains("<details open>"), "{page}");
     assert!(page.contains("node-2 → node-1 moving"), "{page}");
+}
+
+#[test]
+fn moves_are_counted_by_why_and_between_whom() {
+    let overview = overview(4, 64, |o| {
+        let proposal = |shard| Proposal { kind: "repair".to_owned(), shard, from: 2, to: 3 };
+        o.proposals = (0..40).map(proposal).collect();
+    });
+    let page = page(&overview, None).into_string();
+    let row = "<td>repair</td><td>node-2</td><td>node-3</td><td class=\"number\">40</td>";
+    assert_eq!(count(&page, row), 1, "{page}");
 }
 
 #[test]
