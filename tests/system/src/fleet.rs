@@ -116,10 +116,7 @@ impl Fleet {
         for node in 0..bases.len() {
             let shared = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name(format!("asker {node}"));
-            threads.push(thread.spawn(move || {
-                shared.ask_steadily(node);
-                Ok(())
-            })?);
+            threads.push(thread.spawn(move || shared.ask_steadily(node))?);
         }
         Ok(Self { shared, threads })
     }
