@@ -21,9 +21,9 @@ pub fn inspect(fleet: &Fleet, nodes: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// As [`inspect`], of the two others while each node in turn is dead. No sender may run.
+/// As [`inspect`], of the two others while each of three nodes in turn is dead. No sender may run.
 pub fn inspect_with_each_stopped(trio: &mut Trio, fleet: &Fleet) -> Result<()> {
-    for (stopped, name) in NAMES.iter().enumerate() {
+    for (stopped, name) in trio.names().iter().enumerate() {
         trio.kill(stopped)?;
         inspect(fleet, &[(stopped + 1) % 3, (stopped + 2) % 3])
             .with_context(|| format!("while node {name} is dead"))?;

@@ -121,9 +121,10 @@ impl Fleet {
         Ok(Self { shared, threads })
     }
 
-    /// Starts them around three nodes, all of which run.
+    /// Starts them around all nodes of a cluster, which all run.
     pub fn around(trio: &Trio) -> Result<Self> {
-        Self::start(&[0, 1, 2].map(|at| trio.node(at).api.base().to_owned()))
+        let bases = (0..trio.names().len()).map(|at| trio.node(at).api.base().to_owned());
+        Self::start(&bases.collect::<Vec<_>>())
     }
 
     /// From now on the node may leave requests unanswered, and gets no new ones.
