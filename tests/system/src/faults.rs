@@ -1,5 +1,8 @@
 //! Steps that the tests of a cluster's faults share.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::fleet::Fleet;
@@ -29,5 +32,13 @@ pub fn inspect_with_each_stopped(trio: &mut Trio, fleet: &Fleet) -> Result<()> {
             .with_context(|| format!("while node {name} is dead"))?;
         trio.start_all()?;
     }
+    Ok(())
+}
+
+/// Copies a folder as it is.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    let status = status.context("failed to run cp")?;
+    ensure!(status.success(), "failed to copy {} to {}", from.display(), to.display());
     Ok(())
 }
