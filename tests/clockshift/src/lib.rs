@@ -1,6 +1,6 @@
-//! A library for `LD_PRELOAD` that stands before the C library's clocks and moves the time of day by
-//! `RANGEKEEPER_CLOCK_SHIFT_SECONDS`, as on a machine whose clock was set wrongly. Clocks that only
-//! measure how much time goes by are left alone. Without the variable nothing is moved.
+//! A library for `LD_PRELOAD` that stands before the C library's clocks and moves the time of day
+//! by `RANGEKEEPER_CLOCK_SHIFT_SECONDS`, as on a machine whose clock was set wrongly. Clocks that
+//! only measure how much time goes by are left alone. Without the variable nothing is moved.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI64, Ordering};

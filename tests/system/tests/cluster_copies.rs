@@ -35,18 +35,24 @@ fn of_five_copies_two_may_be_lost_at_a_time() {
     for _ in 0..short_or_soak(1, 10) {
         for (lost, left) in [([3, 4], [0, 1, 2]), ([0, 1], [2, 3, 4])] {
             fleet.wait_for_requests(100).expect("writes go on");
-            lost.into_iter().for_each(|node| fleet.away(node));
-            lost.into_iter().for_each(|node| trio.kill(node).expect("it runs"));
+            for node in lost {
+                fleet.away(node);
+                trio.kill(node).expect("it runs");
+            }
             fleet.wait_for_requests(100).expect("writes go on while two are away");
             // The second time, two of these missed what the first had taken.
             inspect(&fleet, &left).expect("none missing, none invented");
             trio.start_all().expect("they start again");
-            lost.into_iter().for_each(|node| fleet.back(node));
+            for node in lost {
+                fleet.back(node);
+            }
         }
     }
     fleet.stop_sending().expect("no sender failed");
     // What came last is at three at least, of whom two die.
-    [0, 2].into_iter().for_each(|node| trio.kill(node).expect("it runs"));
+    for node in [0, 2] {
+        trio.kill(node).expect("it runs");
+    }
     inspect(&fleet, &[1, 3]).expect("none missing, none invented");
     fleet.report().check().expect("none missing, none invented, none refused for long");
     // With three of five away nothing is promised, so nothing may be acknowledged.
