@@ -15,6 +15,9 @@ use rangekeeper_system_tests::trio::Trio;
 use rangekeeper_system_tests::{poll, programs};
 use serde_json::Value;
 
+/// How long a node that has a map waits for ZooKeeper when it starts: nobody is there.
+const START_WAIT: &str = "cluster.start_wait=3s";
+
 /// Time in which every node has heard of something.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -54,6 +57,9 @@ fn without_zookeeper_writes_and_queries_go_on_and_a_node_starts_from_its_own_map
     let outage = Duration::from_secs(short_or_soak(8, 60));
     fleet.run_for(outage);
     // One in order and one by force, each from the map on its disk.
+    for node in [1, 2] {
+        trio.setup(node).settings.push(START_WAIT.to_owned());
+    }
     fleet.away(1);
     trio.stop(1).expect("it stops in order");
     trio.start_all().expect("it starts without ZooKeeper");
@@ -85,7 +91,10 @@ fn all_nodes_start_together_without_zookeeper() {
     fleet.wait_for_requests(200).expect("writes go on");
     (0..3).for_each(|node| fleet.away(node));
     trio.ensemble.servers()[0].kill().expect("it runs");
-    (0..3).for_each(|node| trio.kill(node).expect("it runs"));
+    for node in 0..3 {
+        trio.setup(node).settings.push(START_WAIT.to_owned());
+        trio.kill(node).expect("it runs");
+    }
     trio.start_all().expect("they start from their own maps");
     (0..3).for_each(|node| fleet.back(node));
     fleet.wait_for_requests(200).expect("writes go on");
