@@ -43,6 +43,7 @@ use bytes::Bytes;
 use rangekeeper_coordination::Coordination;
 use rangekeeper_model::{BootCount, ClusterId, Day, Epoch, NodeId, ShardId, StoreId, Zone};
 use rangekeeper_placement::{NodeIndex, Place, Policy, Verdict, Version};
+use rangekeeper_storage::ShardSet;
 use rangekeeper_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -51,6 +52,7 @@ use uuid::Uuid;
 use crate::identity::{Local, Speaker, View};
 use crate::peer::{OfferedAssignment, Peer};
 use crate::peers::Peers;
+use crate::reading::shard_of;
 use crate::server::Report;
 use crate::topology::{MapView, Topology};
 
@@ -298,14 +300,27 @@ impl Topology for Control {
         self.judge_write(shard, place, routed, target)
     }
 
-    fn judge_read(
+    fn judge_reads(
         &self,
-        shard: ShardId,
-        place: Place,
+        shards: &ShardSet,
         routed: Version,
         target: StoreId,
-    ) -> Verdict {
-        self.judge_read(shard, place, routed, target)
+    ) -> Vec<(ShardId, Verdict)> {
+        if !self.0.standing.may_serve() {
+            return shards.iter().map(|number| (shard_of(number), Verdict::NotReady)).collect();
+        }
+        let member = self.0.member.read();
+        let stale = Verdict::StaleEpoch { mine: member.version().epoch };
+        let place_of = |shard: ShardId| {
+            let view = member.assignment()?.shards.get(usize::from(shard.0))?;
+            view.place_of(member.me()?)
+        };
+        let judge = |number| {
+            let shard = shard_of(number);
+            let read = |place| member.judge_read(shard, place, routed, target);
+            (shard, place_of(shard).map_or(stale, read))
+        };
+        shards.iter().map(judge).filter(|(_, verdict)| *verdict != Verdict::Ok).collect()
     }
 
     fn given(&self, routed: Version) -> Epoch {

@@ -84,13 +84,14 @@ pub use error::{PeerError, Refusal};
 pub use identity::{Local, Speaker, View};
 pub use listing::Listing;
 pub use peer::{
-    Call, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed, SelectStream, Urgency,
+    Call, FoldStream, Health, ListStream, OfferedAssignment, PartStream, Peer, Probed,
+    SelectStream, Urgency,
 };
 pub use peers::{PeerAddress, Peers, PeersOptions};
 pub use plane::{Plane, PlaneOptions};
 /// The messages themselves.
 pub use rangekeeper_wire::proto::peer as proto;
-pub use reading::{ReadError, SelectedEverywhere, Selecting, SeriesError};
+pub use reading::{FoldAnswer, Folder, ReadError, SelectedEverywhere, Selecting, SeriesError};
 pub use replica::Admit;
 pub use router::{Router, RouterOptions};
 pub use secret::{ClusterSecret, SecretError};

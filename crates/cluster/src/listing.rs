@@ -144,7 +144,7 @@ impl Router {
     ) -> Result<Vec<proto::ListEntry>, ReadError> {
         let listing = Listing { range: self.clip(listing.range), ..listing };
         let mut entries = Vec::new();
-        let mut plan = Plan::begin(self.0.topology(), ReadMode::Union)?;
+        let mut plan = Plan::begin(self.0.topology(), ReadMode::Union, None)?;
         while let Some(round) = plan.next_round()? {
             let (mut calls, map) = (JoinSet::new(), plan.map());
             let mut own = None;
@@ -174,7 +174,7 @@ impl Router {
                 calls.spawn_on(async move { (asks, call.await) }, runtime);
             }
             if let Some((node, asks)) = own {
-                let (_, faults) = self.0.replica().readable(&asks, map.version());
+                let faults = self.0.replica().unreadable(&asks, map.version());
                 let Listing { tenant, selectors, range, limit, stop, .. } = listing;
                 let wanted = Wanted { tenant, listing: kind, name, selectors, range, limit, stop };
                 entries.extend(list(self.0.replica().store(), &wanted)?);

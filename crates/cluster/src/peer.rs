@@ -32,7 +32,7 @@ use crate::peers::PeersOptions;
 use crate::rpc::peer_client::PeerClient;
 use rangekeeper_model::StoreId;
 
-pub use self::parts::{ListStream, PartStream, SelectStream};
+pub use self::parts::{FoldStream, ListStream, PartStream, SelectStream};
 pub use self::probing::{Health, OfferedAssignment, Probed};
 pub(crate) use self::probing::{Probing, probe_always};
 pub(crate) use self::writer::Writer;
@@ -253,6 +253,18 @@ impl Peer {
         request.header = Some(self.header());
         let question = |mut client: Client| async move { client.list(timed(request, call)).await };
         self.ask("list", call, question).await
+    }
+
+    /// Asks for an aggregation over the series of some shards. The header of `request` is written
+    /// here. Dropping the stream stops the peer's work.
+    pub async fn fold(
+        &self,
+        mut request: proto::FoldRequest,
+        call: Call,
+    ) -> Result<FoldStream, PeerError> {
+        request.header = Some(self.header());
+        let question = |mut client: Client| async move { client.fold(timed(request, call)).await };
+        self.ask("fold", call, question).await
     }
 
     /// One question with one answer, on a connection for such.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::identity::Local;
+use crate::reading::folding::Folding;
 use crate::replica::{Admit, Replica};
 use crate::router::{Router, RouterOptions};
 use crate::server::{Drained, PeerServer, ServerOptions};
@@ -54,11 +55,13 @@ impl Plane {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let settler = Settler::start(Arc::clone(&replica), &tasks, stop.clone());
         tasks.spawn(deliver_always(Arc::clone(&replica), stop.clone()));
-        let serving = Arc::new(Serving::new(Arc::clone(&replica)));
+        let folding = Folding::default();
+        let serving = Arc::new(Serving::new(Arc::clone(&replica), folding.clone()));
         let server = PeerServer::new(listener, serving, local, &options.server, registry);
         let stop_serving = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop_serving.clone()));
-        let router = Router::new(replica, shards, settler, tasks.clone(), &options.router);
+        let making = (shards, settler, tasks.clone(), folding);
+        let router = Router::new(replica, making, &options.router);
         Self { router, serving, stop_serving, tasks, stop }
     }
 

@@ -6,6 +6,7 @@
 //! evaluated. Everything that any place gave is kept, also when a shard is asked again by a newer
 //! map: all of it was written once, and sets unite.
 
+pub(crate) mod folding;
 mod plan;
 mod union;
 
@@ -13,14 +14,14 @@ use std::sync::Arc;
 
 use rangekeeper_model::{ErrorClass, MatchOp, Matcher, ShardId, TenantId, TimeRange};
 use rangekeeper_placement::{NodeIndex, ReadMode};
-use rangekeeper_storage::{ReadLimits, Selection, StoreError};
+use rangekeeper_storage::{ReadLimits, Selection, ShardSet, StoreError};
 use rangekeeper_wire::proto::peer as proto;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub(crate) use self::plan::Asks;
-pub(crate) use self::plan::Plan;
+pub use self::folding::{FoldAnswer, Folder};
+pub(crate) use self::plan::{Asks, Plan, shard_of};
 use self::union::Remote;
 pub use self::union::{SelectedEverywhere, SeriesError};
 use crate::error::PeerError;
@@ -73,6 +74,8 @@ pub struct Selecting<'a> {
     pub matchers: &'a [Matcher],
     /// When.
     pub range: TimeRange,
+    /// Of which shards alone, if not of all.
+    pub within: Option<&'a ShardSet>,
     /// When there are too many, and whether to stop.
     pub limits: ReadLimits<'a>,
     /// When the answer has to be there.
@@ -97,7 +100,8 @@ impl Router {
     ) -> Result<SelectedEverywhere, ReadError> {
         let selecting = Selecting { range: self.clip(selecting.range), ..selecting };
         let mut gathered = Gathered { local: Vec::new(), remote: Remote::default() };
-        let mut plan = Plan::begin(self.0.topology(), ReadMode::FullAndUnsettled)?;
+        let mut plan =
+            Plan::begin(self.0.topology(), ReadMode::FullAndUnsettled, selecting.within)?;
         while let Some(round) = plan.next_round()? {
             let mut calls = JoinSet::new();
             let map = plan.map();
@@ -156,7 +160,7 @@ impl Inner {
             let selection =
                 self.replica().store().select_in(tenant, matchers, range, limits, &scope)?;
             gathered.local.push(selection);
-            faults.extend(self.replica().readable(&asks, map.version()).1);
+            faults.extend(self.replica().unreadable(&asks, map.version()));
         }
         Ok(Said { node, asks, result: Ok(faults) })
     }
@@ -176,7 +180,6 @@ impl Inner {
             scope: Some(scope_of(map, &asks, selecting)),
             selector: Some(selector_of(selecting.matchers)),
             max_series: selecting.limits.series,
-            max_chunk_bytes: 0,
         };
         let call = Call { deadline: selecting.deadline, urgency: Urgency::MustTry };
         async move {

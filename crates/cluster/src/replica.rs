@@ -212,25 +212,21 @@ impl Replica {
     /// What of the shards that are asked for may be read here, and what not, by the map of
     /// `routed`.
     pub(crate) fn readable(&self, asks: &Asks, routed: Version) -> (Scope, Vec<proto::ShardFault>) {
-        let (mut scope, mut faults) = (Scope::default(), Vec::new());
-        let Some(map) = self.topology.view() else { return (scope, faults) };
-        for number in &asks.full | &asks.unsettled {
-            let shard = ShardId(u16::try_from(number).unwrap_or(u16::MAX));
-            let view = map.assignment.shards.get(usize::from(shard.0));
-            let place = map.me.zip(view).and_then(|(me, view)| view.place_of(me));
-            let verdict = match place {
-                Some(place) => self.topology.judge_read(shard, place, routed, self.store_id),
-                None => Verdict::StaleEpoch { mine: map.epoch() },
-            };
-            if verdict == Verdict::Ok {
-                let part =
-                    if asks.full.contains(number) { &mut scope.full } else { &mut scope.unsettled };
-                part.insert(number);
-            } else {
-                faults.push(fault(shard, verdict, map.view()));
-            }
+        let mut scope = Scope { full: asks.full.clone(), unsettled: &asks.unsettled - &asks.full };
+        let faults = self.unreadable(asks, routed);
+        for proto::ShardFault { shard, .. } in &faults {
+            scope.full.remove(*shard);
+            scope.unsettled.remove(*shard);
         }
         (scope, faults)
+    }
+
+    /// What of the shards that are asked for may not be read here.
+    pub(crate) fn unreadable(&self, asks: &Asks, routed: Version) -> Vec<proto::ShardFault> {
+        let asked = &asks.full | &asks.unsettled;
+        let judged = self.topology.judge_reads(&asked, routed, self.store_id);
+        let view = self.topology.view().map(|map| map.view()).unwrap_or_default();
+        judged.into_iter().map(|(shard, verdict)| fault(shard, verdict, view)).collect()
     }
 }
 

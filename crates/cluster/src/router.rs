@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::known::{KnownSeries, Seen};
+use crate::reading::folding::Folding;
 use crate::replica::Replica;
 use crate::settling::Settler;
 use crate::topology::Topology;
@@ -47,14 +48,13 @@ pub(crate) struct Inner {
     settler: Settler,
     held: Arc<Semaphore>,
     tasks: TaskTracker,
+    folding: Folding,
 }
 
 impl Router {
     pub(crate) fn new(
         replica: Arc<Replica>,
-        shards: ShardCount,
-        settler: Settler,
-        tasks: TaskTracker,
+        (shards, settler, tasks, folding): (ShardCount, Settler, TaskTracker, Folding),
         options: &RouterOptions,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -65,6 +65,7 @@ impl Router {
             settler,
             held: Arc::new(Semaphore::new(options.held_bytes / PERMIT_BYTES)),
             tasks,
+            folding,
         }))
     }
 
@@ -93,6 +94,10 @@ impl Inner {
 
     pub(crate) fn topology(&self) -> &Arc<dyn Topology> {
         self.replica.topology()
+    }
+
+    pub(crate) fn folding(&self) -> &Folding {
+        &self.folding
     }
 
     pub(crate) fn shards(&self) -> ShardCount {

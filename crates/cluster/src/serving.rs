@@ -14,6 +14,7 @@ use crate::identity::{Speaker, View};
 use crate::limits::PART_TARGET_BYTES;
 use crate::listing::{Wanted, list, matchers_of};
 use crate::reading::Asks;
+use crate::reading::folding::{self, Folding};
 use crate::replica::Replica;
 use crate::server::{Answering, PartSink, PeerHandler, Report};
 use crate::settling;
@@ -21,6 +22,7 @@ use crate::settling;
 /// Answers peers for a node that has a store.
 pub(crate) struct Serving {
     replica: Arc<Replica>,
+    folding: Folding,
 }
 
 /// A scope as it was asked for.
@@ -32,8 +34,8 @@ struct Scoped {
 }
 
 impl Serving {
-    pub(crate) fn new(replica: Arc<Replica>) -> Self {
-        Self { replica }
+    pub(crate) fn new(replica: Arc<Replica>, folding: Folding) -> Self {
+        Self { replica, folding }
     }
 }
 
@@ -97,6 +99,19 @@ impl PeerHandler for Serving {
         })
     }
 
+    fn fold(
+        &self,
+        from: Speaker,
+        request: proto::FoldRequest,
+        sink: PartSink<proto::FoldPart>,
+    ) -> Answering<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            self.replica.topology().heard(&from);
+            let folder = self.folding.folder()?;
+            blocking(move || folding::give(&*folder, &request, sink)).await
+        })
+    }
+
     fn list(
         &self,
         from: Speaker,
@@ -143,7 +158,7 @@ fn select(
             })?;
         send(&selection, &mut sink);
         // A map that was applied meanwhile may have let somebody else take writes.
-        faults.extend(replica.readable(&scoped.asks, scoped.routed).1);
+        faults.extend(replica.unreadable(&scoped.asks, scoped.routed));
     }
     // Nobody listens: then nobody needs the end either.
     let _ = sink.blocking_send(proto::SelectPart { header: None, series: Vec::new(), faults });
@@ -201,7 +216,7 @@ fn give_list(
     };
     let entries =
         entries.map_err(|error| Refusal::new(proto::Reason::Failed, error.to_string()))?;
-    let (_, faults) = replica.readable(&scoped.asks, scoped.routed);
+    let faults = replica.unreadable(&scoped.asks, scoped.routed);
     let part = |entries, faults| proto::ListPart { header: None, entries, faults };
     // First the faults: the sink may be full before the last entry.
     if sink.blocking_send(part(Vec::new(), faults)).is_err() {

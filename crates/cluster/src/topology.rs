@@ -1,13 +1,15 @@
 //! What routing needs to know of the cluster: the map in use, how to get a newer one, and what this
 //! node may say to requests about a shard.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rangekeeper_model::{Epoch, ShardId, StoreId};
-use rangekeeper_placement::{Assignment, NodeIndex, Place, Shard, Verdict, Version};
+use rangekeeper_placement::{Assignment, NodeIndex, Place, Shard, SlotState, Verdict, Version};
+use rangekeeper_storage::ShardSet;
 use tokio::time::Instant;
 
 use crate::identity::{Speaker, View};
@@ -21,9 +23,30 @@ pub struct MapView {
     pub assignment: Arc<Assignment>,
     /// The node's row in it, if it has one with the store that it has.
     pub me: Option<NodeIndex>,
+    alike: OnceLock<Vec<ShardSet>>,
 }
 
 impl MapView {
+    /// An assignment, and this node's row in it.
+    pub fn new(assignment: Arc<Assignment>, me: Option<NodeIndex>) -> Self {
+        Self { assignment, me, alike: OnceLock::new() }
+    }
+
+    /// The shards, those together whose places are at the same nodes in the same states: what
+    /// holds for the reading of one holds for the others.
+    pub fn alike(&self) -> &[ShardSet] {
+        self.alike.get_or_init(|| {
+            let mut alike: HashMap<Vec<SlotState>, ShardSet> = HashMap::new();
+            for shard in self.assignment.shard_count().iter() {
+                let states = self.shard(shard).slots.iter().map(|slot| slot.state).collect();
+                alike.entry(states).or_default().insert(shard.0.into());
+            }
+            let mut alike: Vec<ShardSet> = alike.into_values().collect();
+            alike.sort_unstable_by_key(ShardSet::min);
+            alike
+        })
+    }
+
     /// The number of the assignment.
     pub fn epoch(&self) -> Epoch {
         self.assignment.epoch
@@ -68,9 +91,14 @@ pub trait Topology: Send + Sync + 'static {
         target: StoreId,
     ) -> Verdict;
 
-    /// Whether this node may answer a read.
-    fn judge_read(&self, shard: ShardId, place: Place, routed: Version, target: StoreId)
-    -> Verdict;
+    /// Of which shards this node may not answer a read, and why; see
+    /// [`rangekeeper_placement::Member::judge_read`].
+    fn judge_reads(
+        &self,
+        shards: &ShardSet,
+        routed: Version,
+        target: StoreId,
+    ) -> Vec<(ShardId, Verdict)>;
 
     /// The epoch under which an acknowledgement of this node is given.
     fn given(&self, routed: Version) -> Epoch;

@@ -16,6 +16,7 @@
 mod absence;
 mod accumulators;
 mod aggregation;
+mod apart;
 mod binary;
 mod calls;
 mod classic_histograms;
@@ -52,7 +53,7 @@ use rayon::ThreadPool;
 
 use crate::annotations::Annotations;
 use crate::ast::{DurationContext, Expr, ValueType};
-use crate::source::Source;
+use crate::source::{Folded, Folding, Source};
 use crate::value::{InstantSample, SampleValue, ScalarPoint, Series, StringPoint, Value};
 use column::{Evaluated, Vector};
 use evaluator::Evaluator;
@@ -188,6 +189,47 @@ impl Engine {
         let mut notes = Annotations::default();
         let value = self.options.pool.install(|| answer(&evaluator, query, &expr, &mut notes))?;
         Ok(Answer { value, annotations: notes, stats: evaluator.stats() })
+    }
+}
+
+impl Engine {
+    /// Folds the part of an aggregation that a source has: of the one that `folding` names in the
+    /// query `expr`. Fails as well where the parts' results would not make the whole's. Blocks.
+    ///
+    /// See [`Source::fold_elsewhere`], which asks others for this.
+    pub fn fold(
+        &self,
+        source: &dyn Source,
+        expr: &Expr,
+        folding: &Folding,
+        interrupt: &(dyn Fn() -> Option<Interrupt> + Sync),
+    ) -> Result<Folded, EvalError> {
+        let Folding { span, start_ms, end_ms, step_ms, lookback_ms, max_series } = *folding;
+        let lookback_ms = Some(lookback_ms);
+        let query = Query { expr, start_ms, end_ms, step_ms, lookback_ms, interrupt };
+        let mut expr = expr.clone();
+        expr.resolve_durations(&query.durations())?;
+        let mut found = None;
+        expr.visit(|expr| {
+            if let Expr::Aggregate(aggregate) = expr
+                && aggregate.span == span
+            {
+                found = Some(aggregate);
+            }
+        });
+        let nothing = || EvalError::argument("no aggregation stands there");
+        let aggregate = found.ok_or_else(nothing)?;
+        let mut options = self.options.clone();
+        options.max_series = options.max_series.min(max_series);
+        let evaluator = Evaluator::new(&options, source, &query);
+        let mut notes = Annotations::default();
+        let part = || evaluator.part(aggregate, evaluator.steps(), &mut notes);
+        let folded = self.options.pool.install(part)?;
+        if notes.is_empty() {
+            Ok(folded)
+        } else {
+            Err(EvalError::argument("there is something to say of the series of a part"))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One question: admitted, answered where blocking is allowed, given up when nobody waits any more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rangekeeper_model::{ErrorClass, TenantId};
@@ -86,6 +86,9 @@ pub(crate) struct Shared {
     pub(crate) parser: ParserOptions,
     pub(crate) limits: Limits,
     pub(crate) metrics: QueryMetrics,
+    /// The names of the features that are on, in order: nodes that evaluate parts of each other's
+    /// queries have to agree.
+    pub(crate) features: String,
     turns: Semaphore,
 }
 
@@ -125,9 +128,17 @@ impl Api {
         }
         let engine = Engine::new(options);
         let (metrics, turns) = (QueryMetrics::new(registry), Semaphore::new(limits.concurrent));
-        Self {
-            shared: Arc::new(Shared { data: data.into(), engine, parser, limits, metrics, turns }),
+        let mut features: Vec<String> = features.iter().map(ToString::to_string).collect();
+        features.sort_unstable();
+        let features = features.join(",");
+        let data = data.into();
+        let shared = Shared { data, engine, parser, limits, metrics, features, turns };
+        let shared = Arc::new(shared);
+        if let Data::Cluster(router, _) = &shared.data {
+            let folder: Weak<Shared> = Arc::downgrade(&shared);
+            router.fold_by(folder);
         }
+        Self { shared }
     }
 
     /// The whole answer, its envelope included, as JSON. Dropping the future gives the query up.
@@ -214,7 +225,7 @@ impl Asked<'_> {
     /// The data, looked at for this question.
     pub(crate) fn look<'a>(&'a self, stop: &'a (dyn Fn() -> bool + Sync)) -> Look<'a> {
         let (data, tenant, deadline) = (&self.shared.data, self.tenant, self.deadline);
-        Look { data, tenant, stop, deadline }
+        Look { data, tenant, stop, deadline, within: None, told: None }
     }
 
     /// Whether the answer has to be given up.

@@ -5,11 +5,13 @@ use std::time::Instant;
 use rangekeeper_chunk::Decoder;
 use rangekeeper_cluster::{Listing, ReadError, Router, SelectedEverywhere, Selecting};
 use rangekeeper_model::{Labels, Matcher, Samples, TenantId, TimeRange};
-use rangekeeper_promql::source::{Select, SeriesSet, Source, SourceError};
+use rangekeeper_promql::source::{Folded, Folding, Select, SeriesSet, Source, SourceError};
 use rangekeeper_storage::{
-    Found, MetadataRow, ReadLimits, Selection, SeriesExemplars, Store, StoreError,
+    Found, MetadataRow, ReadLimits, Selection, SeriesExemplars, ShardSet, Store, StoreError,
 };
 use tokio::runtime::Handle;
+
+use crate::folding;
 
 /// What is asked.
 #[derive(Clone)]
@@ -34,6 +36,17 @@ pub(crate) struct Look<'a> {
     /// Whether to stop reading.
     pub(crate) stop: &'a (dyn Fn() -> bool + Sync),
     pub(crate) deadline: Instant,
+    /// Of which shards alone, if not of all.
+    pub(crate) within: Option<&'a ShardSet>,
+    /// What others have to know of the query to fold parts of it.
+    pub(crate) told: Option<Told<'a>>,
+}
+
+/// A query as other nodes are told of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) features: &'a str,
 }
 
 /// Labels, names and the like that a question asks for.
@@ -127,7 +140,8 @@ impl Source for Look<'_> {
             },
             Data::Cluster(router, runtime) => {
                 let (tenant, deadline) = (self.tenant, self.deadline.into());
-                let selecting = Selecting { tenant, matchers, range, limits, deadline };
+                let within = self.within;
+                let selecting = Selecting { tenant, matchers, range, within, limits, deadline };
                 match router.select(selecting, runtime) {
                     Ok(selected) => Ok(Box::new(Everywhere(selected))),
                     Err(error) => {
@@ -136,6 +150,23 @@ impl Source for Look<'_> {
                 }
             }
         }
+    }
+
+    fn fold_elsewhere(
+        &self,
+        folding: &Folding,
+        here: &mut dyn FnMut(&dyn Source),
+    ) -> Option<Vec<Folded>> {
+        let (Data::Cluster(router, runtime), Some(told)) = (self.data, self.told) else {
+            return None;
+        };
+        let request = folding::request(self.tenant, told, folding);
+        let mut fold_here = |shards: &ShardSet| {
+            here(&Look { within: Some(shards), told: None, ..*self });
+        };
+        let deadline = self.deadline.into();
+        let answers = router.fold_elsewhere(&request, deadline, runtime, &mut fold_here)?;
+        answers.into_iter().map(folding::folded).collect()
     }
 }
 

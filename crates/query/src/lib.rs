@@ -4,6 +4,7 @@ mod api;
 mod data;
 mod error;
 mod feature;
+mod folding;
 mod labels;
 mod metrics;
 mod parameters;

@@ -8,7 +8,7 @@ use rangekeeper_promql::eval::{Answer, EvalError, Query};
 use rangekeeper_promql::{parse, pretty};
 
 use crate::api::Asked;
-use crate::data::Which;
+use crate::data::{Look, Told, Which};
 use crate::error::QueryError;
 use crate::parameters::NS_PER_MS;
 use crate::render::{Cost, Envelope, append_exemplars, append_value};
@@ -117,7 +117,8 @@ impl Asked<'_> {
         let began = Instant::now();
         let stop = || self.is_over();
         let interrupt = || self.interrupt();
-        let source = self.look(&stop);
+        let told = Told { text: self.text(), features: &self.shared.features };
+        let source = Look { told: Some(told), ..self.look(&stop) };
         let query = Query { interrupt: &interrupt, ..query };
         let answer = match self.interrupt() {
             None => self.shared.engine.evaluate(&source, &query),

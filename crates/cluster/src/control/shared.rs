@@ -331,7 +331,7 @@ impl Shared {
         self.roster.seat(assignment);
         *self.applied.write() = Some(Applied { encoded, at: Instant::now() });
         let me = self.member.read().me();
-        self.views.send_replace(Some(Arc::new(MapView { assignment: Arc::clone(assignment), me })));
+        self.views.send_replace(Some(Arc::new(MapView::new(Arc::clone(assignment), me))));
         let stores: BTreeSet<StoreId> = assignment.nodes.iter().map(|row| row.store).collect();
         self.speakers.retain(&stores);
     }

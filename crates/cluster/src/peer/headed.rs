@@ -18,4 +18,4 @@ macro_rules! headed {
     };
 }
 
-headed!(ProbeAnswer AssignmentAnswer SettleAnswer DeliverAnswer SelectPart ListPart);
+headed!(ProbeAnswer AssignmentAnswer SettleAnswer DeliverAnswer SelectPart ListPart FoldPart);

@@ -17,6 +17,9 @@ pub type SelectStream = PartStream<proto::SelectPart>;
 /// The parts of a list.
 pub type ListStream = PartStream<proto::ListPart>;
 
+/// The parts of a fold.
+pub type FoldStream = PartStream<proto::FoldPart>;
+
 /// An answer in parts. What is not read keeps the peer waiting; dropped, it stops the peer's work.
 pub struct PartStream<T> {
     parts: Streaming<T>,

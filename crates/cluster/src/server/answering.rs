@@ -52,6 +52,16 @@ impl Part for proto::SelectPart {
     }
 }
 
+impl Part for proto::FoldPart {
+    fn stamp(&mut self, header: proto::Header) {
+        self.header = Some(header);
+    }
+
+    fn cut(&mut self, _most: u64) -> u64 {
+        0
+    }
+}
+
 impl Part for proto::ListPart {
     fn stamp(&mut self, header: proto::Header) {
         self.header = Some(header);

@@ -69,6 +69,14 @@ pub trait PeerHandler: Send + Sync + 'static {
         sink: PartSink<proto::SelectPart>,
     ) -> Answering<'_, Result<(), Refusal>>;
 
+    /// Gives the rows of a fold to `sink`, in parts. A refusal makes the asker fold itself.
+    fn fold(
+        &self,
+        from: Speaker,
+        request: proto::FoldRequest,
+        sink: PartSink<proto::FoldPart>,
+    ) -> Answering<'_, Result<(), Refusal>>;
+
     /// Gives the entries of a list to `sink`, in the order of their keys. The sink takes one more
     /// than the limit of the request, and is closed then.
     fn list(

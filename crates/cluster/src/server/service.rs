@@ -231,6 +231,20 @@ impl peer_server::Peer for PeerService {
         )
     }
 
+    type FoldStream = Answer<proto::FoldPart>;
+
+    async fn fold(&self, request: Request<proto::FoldRequest>) -> Answered<Self::FoldStream> {
+        let time = time_of(request.metadata());
+        let mut request = request.into_inner();
+        let header = request.header.take();
+        self.in_parts(
+            "fold",
+            (header.as_ref(), time),
+            u64::MAX,
+            |handler, asker, sink| async move { handler.fold(asker, request, sink).await },
+        )
+    }
+
     type ListStream = Answer<proto::ListPart>;
 
     async fn list(&self, request: Request<proto::ListRequest>) -> Answered<Self::ListStream> {

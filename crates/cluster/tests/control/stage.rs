@@ -404,6 +404,15 @@ impl PeerHandler for Handler {
         Box::pin(async { Err(nothing()) })
     }
 
+    fn fold(
+        &self,
+        _from: Speaker,
+        _request: proto::FoldRequest,
+        _sink: PartSink<proto::FoldPart>,
+    ) -> Answering<'_, Result<(), Refusal>> {
+        Box::pin(async { Err(Refusal::new(proto::Reason::NotReady, "nothing is folded here")) })
+    }
+
     fn list(
         &self,
         _from: Speaker,

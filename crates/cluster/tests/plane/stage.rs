@@ -215,6 +215,7 @@ impl Node {
             let tenant = TenantId::new("anonymous").unwrap();
             let matchers = [Matcher::new(MatchOp::Equal, "__name__", &metric).unwrap()];
             let selecting = Selecting {
+                within: None,
                 tenant: &tenant,
                 matchers: &matchers,
                 range: TimeRange::ALL,

@@ -233,6 +233,15 @@ impl PeerHandler for Scripted {
         })
     }
 
+    fn fold(
+        &self,
+        _from: Speaker,
+        _request: proto::FoldRequest,
+        _sink: PartSink<proto::FoldPart>,
+    ) -> Answering<'_, Result<(), Refusal>> {
+        Box::pin(async { Err(Refusal::new(proto::Reason::NotReady, "nothing is folded here")) })
+    }
+
     fn list(
         &self,
         _from: Speaker,

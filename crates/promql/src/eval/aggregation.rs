@@ -20,7 +20,7 @@ use crate::ast::{Aggregate, AggregateOp, Expr};
 
 /// What an aggregation does with histograms.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum OnHistogram {
+pub(super) enum OnHistogram {
     /// A sample like any other.
     Counts,
     /// No result beside floats.
@@ -120,13 +120,14 @@ impl<A: Accumulator> Groups<A> {
         }
     }
 
-    /// A row a group. `labels` gives the labels of the group of a series.
+    /// A row a group, with the index of its first series. `labels` gives the labels of the group
+    /// of a series.
     fn into_rows(
         self,
         aggregate: &Aggregate,
         labels: impl Fn(usize) -> Labels,
         notes: &mut Annotations,
-    ) -> Vec<Row> {
+    ) -> Vec<(usize, Row)> {
         let span = aggregate.expr.without_parens().span();
         if self.ignored_histogram {
             notes.add(&Annotation::HistogramIgnoredInAggregation(aggregate.op), span);
@@ -144,7 +145,7 @@ impl<A: Accumulator> Groups<A> {
                 }
             }
             if !row.is_empty() {
-                rows.push(row);
+                rows.push((group.first, row));
             }
         }
         rows
@@ -160,6 +161,9 @@ impl Evaluator<'_> {
         notes: &mut Annotations,
     ) -> Result<Vector, EvalError> {
         use OnHistogram::{Counts, Ignored, Mixes};
+        if let Some(vector) = self.folded_apart(aggregate, steps, notes)? {
+            return Ok(vector);
+        }
         match aggregate.op {
             AggregateOp::Sum => self.folded::<Total>(aggregate, Mixes, steps, notes),
             AggregateOp::Avg => self.folded::<Average>(aggregate, Mixes, steps, notes),
@@ -183,11 +187,10 @@ impl Evaluator<'_> {
         steps: Steps,
         notes: &mut Annotations,
     ) -> Result<Vector, EvalError> {
-        let grouping = Grouping::of(aggregate, None);
         if let Some(pipeline) = self.pipeline_to_fold(&aggregate.expr, steps, notes)? {
             if !pipeline.may_collide(self) {
-                let new = || Groups::<A>::new(steps, on_histogram);
-                return self.fold_pipeline(aggregate, &pipeline, &grouping, new, notes);
+                let groups = self.folded_groups::<A>(aggregate, &pipeline, on_histogram, notes)?;
+                return self.hold(groups.into_iter().map(|(_, row)| row).collect(), steps);
             }
             let vector = pipeline.rows(self, notes)?;
             return self.fold_rows::<A>(aggregate, &vector, on_histogram, steps, notes);
@@ -218,7 +221,7 @@ impl Evaluator<'_> {
         grouping: &Grouping,
         new: impl Fn() -> Groups<A> + Sync,
         notes: &mut Annotations,
-    ) -> Result<Vector, EvalError> {
+    ) -> Result<Vec<(usize, Row)>, EvalError> {
         let dropped = pipeline.drops_now(self);
         let fold = |pipeline: &Pipeline, range: std::ops::Range<usize>, worker: &mut Worker| {
             let mut groups = new();
@@ -240,9 +243,21 @@ impl Evaluator<'_> {
                 None => all = Some(groups),
             }
         }
-        let Some(groups) = all else { return Ok(Vector::default()) };
+        let Some(groups) = all else { return Ok(Vec::new()) };
         let labels = |index: usize| grouping.labels(pipeline.set.labels(index), dropped);
-        self.hold(groups.into_rows(aggregate, labels, notes), pipeline.steps)
+        Ok(groups.into_rows(aggregate, labels, notes))
+    }
+
+    /// The groups of a pipeline's series, each with the index of its first series.
+    pub(super) fn folded_groups<A: Accumulator>(
+        &self,
+        aggregate: &Aggregate,
+        pipeline: &Pipeline,
+        on_histogram: OnHistogram,
+        notes: &mut Annotations,
+    ) -> Result<Vec<(usize, Row)>, EvalError> {
+        let new = || Groups::<A>::new(pipeline.steps, on_histogram);
+        self.fold_pipeline(aggregate, pipeline, &Grouping::of(aggregate, None), new, notes)
     }
 
     fn fold_rows<A: Accumulator>(
@@ -259,7 +274,8 @@ impl Evaluator<'_> {
             groups.fold(index, row, row.drop_name, |key| grouping.key(&row.labels, false, key));
         }
         let labels = |index: usize| grouping.labels(&vector.rows[index].labels, false);
-        self.hold(groups.into_rows(aggregate, labels, notes), steps)
+        let rows = groups.into_rows(aggregate, labels, notes);
+        self.hold(rows.into_iter().map(|(_, row)| row).collect(), steps)
     }
 
     /// `quantile`: the one that needs all values of a group at once.

@@ -21,16 +21,16 @@ use crate::source::{Select, SeriesSet, Source};
 /// Evaluates the expressions of one query.
 pub(crate) struct Evaluator<'q> {
     pub(super) options: &'q EngineOptions,
-    source: &'q dyn Source,
+    pub(super) source: &'q dyn Source,
     /// The query's own times, which `start()` and `end()` stand for, in subqueries too.
     pub(super) start_ms: i64,
     pub(super) end_ms: i64,
     pub(super) step_ms: i64,
     pub(super) lookback_ms: i64,
-    interrupt: &'q (dyn Fn() -> Option<Interrupt> + Sync),
+    pub(super) interrupt: &'q (dyn Fn() -> Option<Interrupt> + Sync),
     pub(super) budget: Arc<Budget>,
-    series: AtomicU64,
-    samples_read: AtomicU64,
+    pub(super) series: AtomicU64,
+    pub(super) samples_read: AtomicU64,
 }
 
 impl<'q> Evaluator<'q> {

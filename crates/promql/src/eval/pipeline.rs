@@ -153,7 +153,8 @@ impl Pipeline {
         self.naming.drops && !evaluator.options.delayed_name_removal
     }
 
-    fn has_type_labels(&self) -> bool {
+    /// Whether series tell of their type or unit by labels that go with the name.
+    pub fn has_type_labels(&self) -> bool {
         (0..self.set.len()).any(|index| {
             let labels = self.set.labels(index);
             labels.value("__type__").is_some() || labels.value("__unit__").is_some()
@@ -166,8 +167,25 @@ impl Pipeline {
         evaluator: &Evaluator<'_>,
         notes: &mut Annotations,
     ) -> Result<Vector, EvalError> {
+        let (mut vector, _) = self.placed_rows(evaluator, notes)?;
+        if self.may_collide(evaluator) {
+            if self.maps.is_empty() {
+                same_labels::refuse(&vector.rows)?;
+            } else {
+                same_labels::merge(&mut vector.rows)?;
+            }
+        }
+        Ok(vector)
+    }
+
+    /// The rows of all series that have a sample, as they come, and the indices of these series.
+    pub fn placed_rows(
+        &self,
+        evaluator: &Evaluator<'_>,
+        notes: &mut Annotations,
+    ) -> Result<(Vector, Vec<usize>), EvalError> {
         let parts = self.parts(evaluator, ROWS_A_PART, |pipeline, range, worker| {
-            let mut rows = Vec::with_capacity(range.len());
+            let (mut rows, mut places) = (Vec::with_capacity(range.len()), Vec::new());
             for index in range {
                 if !pipeline.make(evaluator, index, worker)? {
                     continue;
@@ -182,26 +200,21 @@ impl Pipeline {
                 };
                 let drop_name = pipeline.is_name_pending(evaluator, index);
                 rows.push(Row { labels, drop_name, values, histograms });
+                places.push(index);
             }
             let held = rows.len() as u64 * pipeline.steps.count as u64;
-            Ok((rows, evaluator.budget.hold(held)?))
+            Ok((rows, places, evaluator.budget.hold(held)?))
         })?;
-        let mut rows = Vec::with_capacity(self.set.len());
+        let (mut rows, mut places) = (Vec::with_capacity(self.set.len()), Vec::new());
         let mut holds = Vec::with_capacity(parts.len());
-        for ((part, held), part_notes) in parts {
+        for ((part, part_places, held), part_notes) in parts {
             rows.extend(part);
+            places.extend(part_places);
             holds.push(held);
             notes.merge(part_notes);
         }
-        if self.may_collide(evaluator) {
-            if self.maps.is_empty() {
-                same_labels::refuse(&rows)?;
-            } else {
-                same_labels::merge(&mut rows)?;
-            }
-        }
         drop(holds);
-        evaluator.hold(rows, self.steps)
+        Ok((evaluator.hold(rows, self.steps)?, places))
     }
 
     /// Folds all columns into accumulators, of which each part of the series makes its own: `fold`

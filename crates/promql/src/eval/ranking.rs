@@ -30,42 +30,8 @@ impl Evaluator<'_> {
         let Some((counts, mut vector)) = self.counted(aggregate, steps, notes)? else {
             return Ok(Vector::default());
         };
-        let has_room = counts.iter().any(|count| *count > 0);
-        let histograms = vector.rows.iter_mut().filter_map(|row| row.histograms.take()).count();
-        if histograms > 0 && has_room {
-            let note = Annotation::HistogramIgnoredInAggregation(aggregate.op);
-            notes.add(&note, aggregate.span);
-        }
-        let greatest_first = aggregate.op == AggregateOp::Topk;
-        let grouping = Grouping::of(aggregate, None);
-        let mut order = Vec::new();
-        let mut chosen: Vec<(f64, usize)> = Vec::new();
-        let mut keep = vec![false; vector.rows.len()];
-        for members in members_of_groups(&vector.rows, &grouping) {
-            for (step, count) in counts.iter().enumerate() {
-                chosen.clear();
-                let of_step = members.iter().map(|row| (vector.rows[*row].values[step], *row));
-                chosen.extend(of_step.filter(|(value, _)| !is_absent(*value)));
-                choose(&mut chosen, *count, greatest_first);
-                for (_, row) in &chosen {
-                    keep[*row] = true;
-                }
-                for row in &members {
-                    if !std::mem::take(&mut keep[*row]) {
-                        vector.rows[*row].clear(step);
-                    }
-                }
-                if steps.count == 1 {
-                    order.extend(chosen.iter().map(|(_, row)| *row));
-                }
-            }
-        }
-        if steps.count == 1 {
-            let mut rows: Vec<Option<Row>> = vector.rows.into_iter().map(Some).collect();
-            vector.rows = order.into_iter().filter_map(|row| rows[row].take()).collect();
-        } else {
-            vector.rows.retain(|row| !row.is_empty());
-        }
+        let order = rank(aggregate, &counts, &mut vector.rows, notes);
+        vector.rows = in_order(vector.rows, order, steps);
         Ok(vector)
     }
 
@@ -146,25 +112,80 @@ impl Evaluator<'_> {
         let param = aggregate.param.as_ref().expect("the checker saw the parameter");
         let counts = self.scalar(param, steps, notes)?;
         let vector = self.vector(&aggregate.expr, steps, notes)?;
-        let (least, greatest) = bounds(&counts);
-        if greatest < 1.0 {
-            return Ok(None);
-        }
-        if counts.iter().any(|count| count.is_nan()) {
-            return Err(EvalError::argument("Parameter value is NaN"));
-        }
-        if least <= MIN_INT {
-            let text = format!("Scalar value {} underflows int64", go_float(least));
-            return Err(EvalError::argument(text));
-        }
-        if greatest >= MAX_INT {
-            let text = format!("Scalar value {} overflows int64", go_float(greatest));
-            return Err(EvalError::argument(text));
-        }
-        let rows = vector.rows.len();
-        let counts = counts.iter().map(|count| (count.max(0.0) as usize).min(rows)).collect();
-        Ok(Some((counts, vector)))
+        let counts = ranks(&counts, vector.rows.len())?;
+        Ok(counts.map(|counts| (counts, vector)))
     }
+}
+
+/// Leaves at each step only the samples of the rows with the greatest or least values of their
+/// group. Gives the rows in the order of the values, if there is one step.
+pub(super) fn rank(
+    aggregate: &Aggregate,
+    counts: &[usize],
+    rows: &mut [Row],
+    notes: &mut Annotations,
+) -> Vec<usize> {
+    let histograms = rows.iter_mut().filter_map(|row| row.histograms.take()).count();
+    if histograms > 0 && counts.iter().any(|count| *count > 0) {
+        let note = Annotation::HistogramIgnoredInAggregation(aggregate.op);
+        notes.add(&note, aggregate.span);
+    }
+    let greatest_first = aggregate.op == AggregateOp::Topk;
+    let grouping = Grouping::of(aggregate, None);
+    let mut order = Vec::new();
+    let mut chosen: Vec<(f64, usize)> = Vec::new();
+    let mut keep = vec![false; rows.len()];
+    for members in members_of_groups(rows, &grouping) {
+        for (step, count) in counts.iter().enumerate() {
+            chosen.clear();
+            let of_step = members.iter().map(|row| (rows[*row].values[step], *row));
+            chosen.extend(of_step.filter(|(value, _)| !is_absent(*value)));
+            choose(&mut chosen, *count, greatest_first);
+            for (_, row) in &chosen {
+                keep[*row] = true;
+            }
+            for row in &members {
+                if !std::mem::take(&mut keep[*row]) {
+                    rows[*row].clear(step);
+                }
+            }
+            if counts.len() == 1 {
+                order.extend(chosen.iter().map(|(_, row)| *row));
+            }
+        }
+    }
+    order
+}
+
+/// The rows that are left: at a single step in the order of their values.
+pub(super) fn in_order(mut rows: Vec<Row>, order: Vec<usize>, steps: Steps) -> Vec<Row> {
+    if steps.count == 1 {
+        let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
+        return order.into_iter().filter_map(|row| rows[row].take()).collect();
+    }
+    rows.retain(|row| !row.is_empty());
+    rows
+}
+
+/// How many series of a group are asked for at each step, of `rows` that there are; `None` if
+/// never any.
+pub(super) fn ranks(counts: &[f64], rows: usize) -> Result<Option<Vec<usize>>, EvalError> {
+    let (least, greatest) = bounds(counts);
+    if greatest < 1.0 {
+        return Ok(None);
+    }
+    if counts.iter().any(|count| count.is_nan()) {
+        return Err(EvalError::argument("Parameter value is NaN"));
+    }
+    if least <= MIN_INT {
+        let text = format!("Scalar value {} underflows int64", go_float(least));
+        return Err(EvalError::argument(text));
+    }
+    if greatest >= MAX_INT {
+        let text = format!("Scalar value {} overflows int64", go_float(greatest));
+        return Err(EvalError::argument(text));
+    }
+    Ok(Some(counts.iter().map(|count| (count.max(0.0) as usize).min(rows)).collect()))
 }
 
 /// The least and the greatest of the numbers among `values`; NaN if there is none.
