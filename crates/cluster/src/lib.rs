@@ -88,7 +88,7 @@ pub use peer::{
     SelectStream, Urgency,
 };
 pub use peers::{PeerAddress, Peers, PeersOptions};
-pub use plane::{Plane, PlaneOptions};
+pub use plane::{Plane, PlaneOptions, Threads};
 /// The messages themselves.
 pub use rangekeeper_wire::proto::peer as proto;
 pub use reading::{FoldAnswer, Folder, ReadError, SelectedEverywhere, Selecting, SeriesError};

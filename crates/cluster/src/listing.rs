@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::error::PeerError;
 use crate::peer::{Call, Urgency};
-use crate::reading::{Plan, ReadError, Said, selector_of};
+use crate::reading::{Plan, ReadError, Said, own_failure, selector_of};
 use crate::router::{Inner, Router};
 
 /// Whose entries are listed.
@@ -177,8 +177,14 @@ impl Router {
                 let faults = self.0.replica().unreadable(&asks, map.version());
                 let Listing { tenant, selectors, range, limit, stop, .. } = listing;
                 let wanted = Wanted { tenant, listing: kind, name, selectors, range, limit, stop };
-                entries.extend(list(self.0.replica().store(), &wanted)?);
-                plan.take(Said { node, asks, result: Ok(faults) });
+                let result = match list(self.0.replica().store(), &wanted) {
+                    Ok(found) => {
+                        entries.extend(found);
+                        Ok(faults)
+                    }
+                    Err(error) => Err(own_failure(&map, node, error)?),
+                };
+                plan.take(Said { node, asks, result });
             }
             while let Some(answered) = runtime.block_on(calls.join_next()) {
                 if (listing.stop)() {

@@ -7,6 +7,7 @@ use rangekeeper_model::{ShardCount, StoreId};
 use rangekeeper_storage::Store;
 use rangekeeper_telemetry::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,8 +21,27 @@ use crate::serving::Serving;
 use crate::settling::{Settler, deliver_always};
 use crate::topology::Topology;
 
+/// Where a data plane does its work. With threads of their own the parts do not wait behind each
+/// other, and the system tells what each costs.
+#[derive(Clone, Debug)]
+pub struct Threads {
+    /// Where writes are driven: encoded for each place, sent, decided.
+    pub route: Handle,
+    /// Where this node stores rows, its own and those of peers.
+    pub store: Handle,
+}
+
+impl Threads {
+    /// All of it on the runtime that this is called in.
+    pub fn current() -> Self {
+        Self { route: Handle::current(), store: Handle::current() }
+    }
+}
+
 /// What a data plane is made of.
 pub struct PlaneOptions {
+    /// Where the work is done.
+    pub threads: Threads,
     /// How peers are served.
     pub server: ServerOptions,
     /// How writes and reads are routed.
@@ -41,7 +61,7 @@ pub struct Plane {
 
 impl Plane {
     /// Serves peers on `listener` and routes, with the data of `store`, by the maps of `topology`.
-    /// Runs on the runtime that this is called in.
+    /// What the options do not name runs on the runtime that this is called in.
     pub fn start(
         listener: TcpListener,
         local: Local,
@@ -55,12 +75,13 @@ impl Plane {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let settler = Settler::start(Arc::clone(&replica), &tasks, stop.clone());
         tasks.spawn(deliver_always(Arc::clone(&replica), stop.clone()));
-        let folding = Folding::default();
-        let serving = Arc::new(Serving::new(Arc::clone(&replica), folding.clone()));
+        let (folding, threads) = (Folding::default(), options.threads);
+        let serving = Serving::new(Arc::clone(&replica), folding.clone(), threads.store.clone());
+        let serving = Arc::new(serving);
         let server = PeerServer::new(listener, serving, local, &options.server, registry);
         let stop_serving = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop_serving.clone()));
-        let making = (shards, settler, tasks.clone(), folding);
+        let making = (shards, settler, (tasks.clone(), threads), folding);
         let router = Router::new(replica, making, &options.router);
         Self { router, serving, stop_serving, tasks, stop }
     }

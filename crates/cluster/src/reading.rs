@@ -24,7 +24,7 @@ pub use self::folding::{FoldAnswer, Folder};
 pub(crate) use self::plan::{Asks, Plan, shard_of};
 use self::union::Remote;
 pub use self::union::{SelectedEverywhere, SeriesError};
-use crate::error::PeerError;
+use crate::error::{PeerError, Refusal};
 use crate::peer::{Call, Urgency};
 use crate::router::{Inner, Router};
 use crate::topology::MapView;
@@ -157,9 +157,13 @@ impl Inner {
         let (scope, mut faults) = self.replica().readable(&asks, map.version());
         if !scope.full.is_empty() || !scope.unsettled.is_empty() {
             let Selecting { tenant, matchers, range, limits, .. } = selecting;
-            let selection =
-                self.replica().store().select_in(tenant, matchers, range, limits, &scope)?;
-            gathered.local.push(selection);
+            match self.replica().store().select_in(tenant, matchers, range, limits, &scope) {
+                Ok(selection) => gathered.local.push(selection),
+                Err(error) => {
+                    let result = Err(own_failure(map, node, error)?);
+                    return Ok(Said { node, asks, result });
+                }
+            }
             faults.extend(self.replica().unreadable(&asks, map.version()));
         }
         Ok(Said { node, asks, result: Ok(faults) })
@@ -200,6 +204,22 @@ impl Inner {
             (Said { node, asks, result }, series)
         }
     }
+}
+
+/// What this node's own store failed with, as if a peer had: other places may have what it cannot
+/// give. What every place would say ends the question.
+pub(crate) fn own_failure(
+    map: &MapView,
+    node: NodeIndex,
+    error: StoreError,
+) -> Result<PeerError, ReadError> {
+    if matches!(error.class(), ErrorClass::Execution | ErrorClass::Canceled | ErrorClass::Timeout) {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, "the copy here cannot be read, others are asked");
+    let node = map.assignment.node(node).id.as_str().into();
+    let refusal = Refusal::new(proto::Reason::Failed, error.to_string());
+    Ok(PeerError::Refused { node, refusal })
 }
 
 fn scope_of(map: &MapView, asks: &Asks, selecting: Selecting<'_>) -> proto::Scope {

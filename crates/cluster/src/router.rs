@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::known::{KnownSeries, Seen};
+use crate::plane::Threads;
 use crate::reading::folding::Folding;
 use crate::replica::Replica;
 use crate::settling::Settler;
@@ -48,13 +49,17 @@ pub(crate) struct Inner {
     settler: Settler,
     held: Arc<Semaphore>,
     tasks: TaskTracker,
+    threads: Threads,
     folding: Folding,
 }
+
+/// What a router is made with beside its options.
+pub(crate) type Making = (ShardCount, Settler, (TaskTracker, Threads), Folding);
 
 impl Router {
     pub(crate) fn new(
         replica: Arc<Replica>,
-        (shards, settler, tasks, folding): (ShardCount, Settler, TaskTracker, Folding),
+        (shards, settler, (tasks, threads), folding): Making,
         options: &RouterOptions,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -65,6 +70,7 @@ impl Router {
             settler,
             held: Arc::new(Semaphore::new(options.held_bytes / PERMIT_BYTES)),
             tasks,
+            threads,
             folding,
         }))
     }
@@ -94,6 +100,10 @@ impl Inner {
 
     pub(crate) fn topology(&self) -> &Arc<dyn Topology> {
         self.replica.topology()
+    }
+
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     pub(crate) fn folding(&self) -> &Folding {

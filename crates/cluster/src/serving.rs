@@ -8,6 +8,7 @@ use rangekeeper_model::{Matcher, TenantId, TimeRange};
 use rangekeeper_placement::Version;
 use rangekeeper_storage::{ReadLimits, Selection};
 use rangekeeper_wire::proto::peer as proto;
+use tokio::runtime::Handle;
 
 use crate::error::Refusal;
 use crate::identity::{Speaker, View};
@@ -23,6 +24,8 @@ use crate::settling;
 pub(crate) struct Serving {
     replica: Arc<Replica>,
     folding: Folding,
+    /// Where rows are stored.
+    storing: Handle,
 }
 
 /// A scope as it was asked for.
@@ -34,8 +37,8 @@ struct Scoped {
 }
 
 impl Serving {
-    pub(crate) fn new(replica: Arc<Replica>, folding: Folding) -> Self {
-        Self { replica, folding }
+    pub(crate) fn new(replica: Arc<Replica>, folding: Folding, storing: Handle) -> Self {
+        Self { replica, folding, storing }
     }
 }
 
@@ -80,9 +83,13 @@ impl PeerHandler for Serving {
     ) -> Answering<'_, Result<Vec<proto::PartAnswer>, Refusal>> {
         Box::pin(async move {
             self.replica.topology().heard(&from);
-            // Side by side, so that they share a sync.
-            let writes = parts.iter().map(|part| self.replica.write_part(part));
-            Ok(join_all(writes).await)
+            let replica = Arc::clone(&self.replica);
+            let storing = self.storing.spawn(async move {
+                // Side by side, so that they share a sync.
+                join_all(parts.iter().map(|part| replica.write_part(part))).await
+            });
+            let failed = |_| Refusal::new(proto::Reason::Failed, "the work broke");
+            storing.await.map_err(failed)
         })
     }
 

@@ -152,7 +152,7 @@ impl RoutedWrite {
         let (answer, answered) = oneshot::channel();
         let router = self.router;
         let driver = Driver::new(Arc::clone(&router), Arc::new(self.batch), map, answer);
-        router.tasks().spawn(driver.run());
+        router.tasks().spawn_on(driver.run(), &router.threads().route);
         let routed = answered.await.unwrap_or_else(|_| {
             let mut routed = Routed::default();
             routed.failed("this node is stopping".to_owned());

@@ -115,7 +115,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The database could not be opened.
-    #[error("failed to open the database: {0}")]
+    #[error("failed to open the database")]
     Open(#[from] OpenError),
     /// The database failed.
     #[error(transparent)]
@@ -155,6 +155,12 @@ pub enum StoreError {
     /// The store is not open now.
     #[error("the store is not open: {0}")]
     NotOpen(String),
+}
+
+/// What an error says, and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn damaged_files(damage: &[String]) -> String {
@@ -370,7 +376,7 @@ impl Store {
             State::Opening(progress) => {
                 Err(StoreError::NotOpen(format!("{} % of its log is replayed", progress.percent())))
             }
-            State::Failed(error) => Err(StoreError::NotOpen(error.to_string())),
+            State::Failed(error) => Err(StoreError::NotOpen(with_causes(&**error))),
             State::Closed => Err(StoreError::NotOpen("it was closed".to_owned())),
         }
     }

@@ -44,14 +44,15 @@ fn slot(descriptor: c_int) -> Option<&'static Slot> {
 
 /// Notes a write at the file's own position; only a regular file has one.
 fn wrote_at_position(descriptor: c_int, count: ssize_t) {
-    if count <= 0 || crate::table().is_none() {
+    let Some(count) = u64::try_from(count).ok().filter(|count| *count > 0) else { return };
+    if crate::table().is_none() {
         return;
     }
     let Some(slot) = slot(descriptor) else { return };
     // SAFETY: asks for the position, changes nothing.
     let position = unsafe { libc::lseek(descriptor, 0, libc::SEEK_CUR) };
     if let Ok(position) = u64::try_from(position) {
-        slot.wrote_up_to(position);
+        slot.wrote(position.saturating_sub(count), position);
     }
 }
 
@@ -61,13 +62,22 @@ fn wrote_at(descriptor: c_int, count: ssize_t, offset: off64_t) {
     if count > 0
         && let Some(slot) = slot(descriptor)
     {
-        slot.wrote_up_to(offset + count);
+        slot.wrote(offset, offset + count);
     }
 }
 
-/// Passes a sync on, and keeps what was written before it began.
+/// Passes a sync on, and keeps what was written before it began; or fails it as a broken disk does.
 fn synced(descriptor: c_int, sync: impl FnOnce() -> c_int) -> c_int {
     let slot = slot(descriptor);
+    if let Some(slot) = slot
+        && let Some(table) = crate::table().filter(|table| table.is_failing())
+    {
+        slot.fail();
+        table.count_failed_sync();
+        // SAFETY: the location is this thread's own.
+        unsafe { *libc::__errno_location() = libc::EIO };
+        return -1;
+    }
     let promise = slot.map(Slot::promise);
     let result = sync();
     if result == 0

@@ -3,6 +3,9 @@
 //! then cuts every file to what is in the table has taken the power away, as far as file contents
 //! go: the page cache, which survives a kill, is what the cut takes back.
 //!
+//! The test can also break the disk through the table: every sync then fails with EIO, and what it
+//! should have synced is lost whatever a later sync says, unless it is written again.
+//!
 //! What bypasses the C library is not seen; the test notices, because it then finds bytes in a file
 //! that were never written. Without `RANGEKEEPER_POWERLOSS_TABLE` every call is passed on as it is.
 

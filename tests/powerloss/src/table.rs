@@ -3,8 +3,9 @@
 //! the process that wrote it, and the test reads it afterwards.
 //!
 //! ```text
-//! header   overflow u64 | syncs u64 | unused 6 × u64
-//! slot     key u64 | written u64 | synced u64 | allocated u64 | allocated_synced u64 | 3 × u64
+//! header   overflow u64 | syncs u64 | failing u64 | failed_syncs u64 | unused 4 × u64
+//! slot     key u64 | written u64 | synced u64 | allocated u64 | allocated_synced u64 |
+//!          lost_from u64 | lost_to u64 | unused u64
 //! ```
 //!
 //! A key is made of device, inode and time of birth, so that an inode number that is given again
@@ -29,7 +30,11 @@ pub struct Table {
     overflow: AtomicU64,
     /// Syncs that came by.
     syncs: AtomicU64,
-    unused: [u64; 6],
+    /// Not 0 while every sync of a regular file is to fail.
+    failing: AtomicU64,
+    /// Syncs that were made to fail.
+    failed_syncs: AtomicU64,
+    unused: [u64; 4],
     slots: [Slot; SLOTS],
 }
 
@@ -46,13 +51,19 @@ pub struct Slot {
     allocated: AtomicU64,
     /// `allocated` as it was when the last successful sync began.
     allocated_synced: AtomicU64,
-    unused: [u64; 3],
+    /// What a failed sync lost and nobody has written again lies between these; 0 and 0 is nothing.
+    /// A file has one writer at a time.
+    lost_from: AtomicU64,
+    lost_to: AtomicU64,
+    unused: u64,
 }
 
 /// What a sync that begins now would make durable.
 #[derive(Debug, Clone, Copy)]
 pub struct Promise {
     written: u64,
+    /// `written`, or where that begins which an earlier sync lost.
+    kept: u64,
     allocated: u64,
 }
 
@@ -97,6 +108,30 @@ impl Table {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    /// Whether a sync that begins now has to fail.
+    #[allow(dead_code, reason = "the library reads what the test writes")]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire) != 0
+    }
+
+    /// Makes every sync fail from now on, or none.
+    #[allow(dead_code, reason = "the library reads what the test writes")]
+    pub fn set_failing(&self, failing: bool) {
+        self.failing.store(u64::from(failing), Ordering::Release);
+    }
+
+    /// Counts a sync that was made to fail.
+    #[allow(dead_code, reason = "the library writes what the test reads")]
+    pub fn count_failed_sync(&self) {
+        self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Syncs that were made to fail, over all files.
+    #[allow(dead_code, reason = "the library writes what the test reads")]
+    pub fn failed_syncs(&self) -> u64 {
+        self.failed_syncs.load(Ordering::Relaxed)
+    }
+
     /// Files that found no place in the table.
     #[allow(dead_code, reason = "the library writes what the test reads")]
     pub fn overflow(&self) -> u64 {
@@ -106,9 +141,34 @@ impl Table {
 
 #[allow(dead_code, reason = "the library writes what the test reads")]
 impl Slot {
-    /// A write that ended at this offset has returned.
-    pub fn wrote_up_to(&self, end: u64) {
-        self.written.fetch_max(end, Ordering::AcqRel);
+    /// A write to these offsets has returned.
+    pub fn wrote(&self, from: u64, to: u64) {
+        self.written.fetch_max(to, Ordering::AcqRel);
+        if let Some((lost_from, lost_to)) = self.lost()
+            && from <= lost_from
+            && to > lost_from
+        {
+            self.set_lost(to, lost_to);
+        }
+    }
+
+    /// A sync failed. The system takes what it should have written for clean then: a later sync
+    /// says that all is well and writes nothing of it, unless it was written again.
+    pub fn fail(&self) {
+        let lost_to = self.written.load(Ordering::Acquire);
+        self.set_lost(self.synced(), lost_to);
+    }
+
+    fn lost(&self) -> Option<(u64, u64)> {
+        let (from, to) =
+            (self.lost_from.load(Ordering::Acquire), self.lost_to.load(Ordering::Acquire));
+        (from < to).then_some((from, to))
+    }
+
+    fn set_lost(&self, from: u64, to: u64) {
+        let (from, to) = if from < to { (from, to) } else { (0, 0) };
+        self.lost_from.store(from, Ordering::Release);
+        self.lost_to.store(to, Ordering::Release);
     }
 
     /// Space up to this length was reserved, or the file was made longer without data.
@@ -122,19 +182,24 @@ impl Slot {
         self.synced.fetch_min(length, Ordering::AcqRel);
         self.allocated.store(length, Ordering::Release);
         self.allocated_synced.fetch_min(length, Ordering::AcqRel);
+        if let Some((from, to)) = self.lost() {
+            self.set_lost(from, to.min(length));
+        }
     }
 
     /// To be asked before a sync: what comes after this is not promised.
     pub fn promise(&self) -> Promise {
+        let written = self.written.load(Ordering::Acquire);
         Promise {
-            written: self.written.load(Ordering::Acquire),
+            written,
+            kept: self.lost().map_or(written, |(from, _)| from.min(written)),
             allocated: self.allocated.load(Ordering::Acquire),
         }
     }
 
     /// The sync succeeded.
     pub fn keep(&self, promise: Promise) {
-        self.synced.fetch_max(promise.written, Ordering::AcqRel);
+        self.synced.fetch_max(promise.kept, Ordering::AcqRel);
         self.allocated_synced.fetch_max(promise.allocated, Ordering::AcqRel);
     }
 
@@ -152,6 +217,7 @@ impl Slot {
     pub fn forget_unsynced(&self) {
         self.written.store(self.synced(), Ordering::Release);
         self.allocated.store(self.synced_length(), Ordering::Release);
+        self.set_lost(0, 0);
     }
 }
 

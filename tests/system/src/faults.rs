@@ -1,12 +1,18 @@
 //! Steps that the tests of a cluster's faults share.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::fleet::Fleet;
-use crate::trio::{NAMES, Trio};
+use crate::folder::Folder;
+use crate::node::free_address;
+use crate::remote_write::{TimeSeries, WriteRequest};
+use crate::trio::{NAMES, Place, Trio};
+use crate::zookeeper::Ensemble;
 
 /// One figure for a run of seconds, another for a soak.
 pub fn short_or_soak<T>(short: T, soak: T) -> T {
@@ -41,4 +47,39 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let status = status.context("failed to run cp")?;
     ensure!(status.success(), "failed to copy {} to {}", from.display(), to.display());
     Ok(())
+}
+
+/// A cluster with three copies of everything, each node behind the words that `wrapper` puts before
+/// its command line. `None`, and a line that says so, where there is no ZooKeeper.
+pub fn wrapped_trio(
+    folder: &Folder,
+    wrapper: impl Fn(usize) -> Vec<OsString>,
+) -> Result<Option<Trio>> {
+    let Some(ensemble) = Ensemble::start(folder.path(), 1)? else { return Ok(None) };
+    let place = |at: usize| -> Result<Place> {
+        Ok(Place { listen: free_address()?, peer: free_address()?, wrapper: wrapper(at) })
+    };
+    let places = [place(0)?, place(1)?, place(2)?];
+    Trio::around(folder.path(), ensemble, 3, &places).map(Some)
+}
+
+/// Words before a command line that give it more environment.
+pub fn with_environment(variables: &[(String, OsString)]) -> Vec<OsString> {
+    let assignment = |(name, value): &(String, OsString)| {
+        let mut assignment = OsString::from(format!("{name}="));
+        assignment.push(value);
+        assignment
+    };
+    [OsString::from("env")].into_iter().chain(variables.iter().map(assignment)).collect()
+}
+
+/// A request with a series in most shards, of a metric that no ledger knows.
+pub fn stray_request() -> Result<Vec<u8>> {
+    let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let series = |number: u32| {
+        let number = number.to_string();
+        let labels = [("__name__", "stray"), ("number", &number)];
+        TimeSeries::with_sample(&labels, now_ms, 1.0)
+    };
+    Ok(WriteRequest { timeseries: (0..200).map(series).collect() }.to_body())
 }

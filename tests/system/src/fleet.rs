@@ -41,7 +41,7 @@ const HEAD_START_MS: i64 = 4 * 60 * 60 * 1000;
 /// How much older late samples are.
 const LATE_BY_MS: i64 = 2 * 24 * 60 * 60 * 1000;
 
-/// Pause between two requests of a lane: a fault is to be watched, not a machine filled.
+/// Pause between two requests of a lane where a fault is to be watched, not a machine filled.
 const REQUEST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Pause after a request that got no answer or a refusal; a twelfth of what Prometheus begins with.
@@ -53,6 +53,15 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Longest wait for the next acknowledged request.
 const PROGRESS_LIMIT: Duration = Duration::from_mins(1);
 
+/// How fast lanes send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// With a pause after each request.
+    Steady,
+    /// As fast as they are answered.
+    Full,
+}
+
 /// Running senders and askers. Dropped, they stop.
 pub struct Fleet {
     shared: Arc<Shared>,
@@ -61,6 +70,7 @@ pub struct Fleet {
 
 struct Shared {
     nodes: Vec<Target>,
+    pace: Pace,
     started: Instant,
     start_ms: i64,
     stop: AtomicBool,
@@ -96,10 +106,16 @@ struct Client {
 impl Fleet {
     /// Starts the lanes and one asker a node against the nodes with these URLs.
     pub fn start(bases: &[String]) -> Result<Self> {
+        Self::start_at(bases, Pace::Steady)
+    }
+
+    /// As [`Self::start`], at a pace.
+    pub fn start_at(bases: &[String], pace: Pace) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let target = |base: &String| Target { base: base.clone(), turns: AtomicU32::new(0) };
         let shared = Arc::new(Shared {
             nodes: bases.iter().map(target).collect(),
+            pace,
             started: Instant::now(),
             start_ms: i64::try_from(now.as_millis())? - HEAD_START_MS,
             stop: AtomicBool::new(false),
@@ -123,8 +139,18 @@ impl Fleet {
 
     /// Starts them around all nodes of a cluster, which all run.
     pub fn around(trio: &Trio) -> Result<Self> {
+        Self::around_at(trio, Pace::Steady)
+    }
+
+    /// As [`Self::around`], at a pace.
+    pub fn around_at(trio: &Trio, pace: Pace) -> Result<Self> {
         let bases = (0..trio.names().len()).map(|at| trio.node(at).api.base().to_owned());
-        Self::start(&bases.collect::<Vec<_>>())
+        Self::start_at(&bases.collect::<Vec<_>>(), pace)
+    }
+
+    /// When the first samples lie, late ones aside, in seconds since the epoch.
+    pub fn first_sample(&self) -> f64 {
+        Duration::from_millis(self.shared.start_ms.unsigned_abs()).as_secs_f64()
     }
 
     /// From now on the node may leave requests unanswered, and gets no new ones.
@@ -205,7 +231,9 @@ impl Shared {
                 self.deliver(lane, lane + 1, &places, &mut clients);
             }
             number += 1;
-            std::thread::sleep(REQUEST_PAUSE);
+            if self.pace == Pace::Steady {
+                std::thread::sleep(REQUEST_PAUSE);
+            }
         }
         Ok(())
     }
@@ -249,7 +277,9 @@ impl Shared {
             if answer.as_ref().is_ok_and(Answer::is_success) {
                 lock(&self.ledgers[lane]).acknowledge(places);
                 self.acknowledged_requests.fetch_add(1, Ordering::Relaxed);
-                self.records.succeeded(Kind::Write, node, self.started.elapsed(), since.elapsed());
+                // An answer that came over a time away says nothing of how long a sender waits.
+                let after = if there { since.elapsed() } else { Duration::ZERO };
+                self.records.succeeded(Kind::Write, node, self.started.elapsed(), after);
                 return;
             }
             self.refused(Kind::Write, node, there, sent, &answer);

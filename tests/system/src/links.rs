@@ -7,14 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::folder::Folder;
+use crate::namespaces;
 use crate::trio::{self, Place, Trio};
 use crate::zookeeper::Ensemble;
 
 /// The nodes' names; each has a namespace of that name.
 const NAMES: &[&str] = trio::NAMES.split_at(3).0;
-
-/// Says to the test's own program that it runs inside.
-const INSIDE: &str = "RANGEKEEPER_NAMESPACE";
 
 /// The address of ZooKeeper.
 const ZOOKEEPER: &str = "10.99.9.1";
@@ -44,29 +42,9 @@ impl End {
 #[derive(Debug)]
 pub struct Links(());
 
-/// Runs `body` in a network of its own: the program of the test runs itself again inside, with
-/// `test` as the only test. A line says so where that is not allowed.
+/// Runs `body` in a network of its own, with `test` as the only test.
 pub fn in_own_network(test: &str, body: impl FnOnce(Links) -> Result<()>) -> Result<()> {
-    if std::env::var_os(INSIDE).is_some() {
-        return body(Links::make()?);
-    }
-    let namespaces = ["--user", "--map-root-user", "--net", "--mount"];
-    let allowed = Command::new("unshare").args(namespaces).args(["ip", "link"]).output();
-    if !allowed.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no namespaces of one's own here");
-        return Ok(());
-    }
-    let program = std::env::current_exe()?;
-    let status = Command::new("unshare")
-        .args(namespaces)
-        .args(["setpriv", "--pdeathsig", "KILL"])
-        .arg(program)
-        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
-        .env(INSIDE, "1")
-        .status()
-        .context("failed to run the test in a network of its own")?;
-    ensure!(status.success(), "the test ended with {status}");
-    Ok(())
+    namespaces::inside(test, &["--net", "--mount"], &["ip", "link"], || body(Links::make()?))
 }
 
 impl Links {

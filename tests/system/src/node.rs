@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::api::Api;
 use crate::process::Process;
@@ -14,6 +16,9 @@ use crate::{poll, programs};
 
 /// Time in which a node has to be ready, replay included.
 const READY_LIMIT: Duration = Duration::from_mins(2);
+
+/// Where ports are drawn from: below those that the system gives to outgoing connections.
+const PORTS: Range<u16> = 10_000..32_000;
 
 /// How a node is started; kept, so that it can be started again after a crash.
 #[derive(Debug, Clone)]
@@ -119,8 +124,19 @@ pub fn free_address() -> Result<String> {
     free_address_on("127.0.0.1")
 }
 
-/// A port of this host's address that was free a moment ago.
+/// A port of this host's address that was free a moment ago, and that nobody else in this process
+/// got. The system takes none of these for connections, so it stays free until somebody listens.
 pub fn free_address_on(host: &str) -> Result<String> {
-    let listener = TcpListener::bind((host, 0)).context("failed to find a free port")?;
-    Ok(listener.local_addr()?.to_string())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Other tests' processes begin elsewhere.
+    let first = fastrand::u16(PORTS);
+    let _ = NEXT.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+    for _ in PORTS {
+        let at = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + at % (PORTS.end - PORTS.start);
+        if TcpListener::bind((host, port)).is_ok() {
+            return Ok(format!("{host}:{port}"));
+        }
+    }
+    bail!("no port of {host} is free")
 }

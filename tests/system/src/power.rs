@@ -68,6 +68,22 @@ impl PowerSupply {
         self.table.syncs()
     }
 
+    /// Every sync fails with EIO from now on: what it should have synced is lost whatever a later
+    /// sync of that file says, unless it is written again.
+    pub fn break_disk(&self) {
+        self.table.set_failing(true);
+    }
+
+    /// Syncs work again.
+    pub fn mend_disk(&self) {
+        self.table.set_failing(false);
+    }
+
+    /// Syncs that were made to fail so far.
+    pub fn failed_syncs(&self) -> u64 {
+        self.table.failed_syncs()
+    }
+
     /// Cuts every file below `data` to what was synced. The node must not be running.
     pub fn cut(&self, data: &Path) -> Result<Loss> {
         ensure!(self.table.overflow() == 0, "more files than the table of the library holds");

@@ -214,11 +214,13 @@ impl Driver {
     fn ask_self(&mut self, node: NodeIndex, asked: Vec<(usize, Place)>, runs: Vec<usize>) {
         let (router, batch) = (Arc::clone(&self.router), Arc::clone(&self.batch));
         let (routed, store) = (self.map.version(), self.router.replica().store_id());
-        self.calls.spawn(async move {
+        let threads = self.router.threads().store.clone();
+        let write = async move {
             let answer = router.replica().write_batch(&batch, &runs, routed).await;
             let result = Ok(answer);
             Event::Answered(Box::new(Answered { node, store, asked, only: None, result }))
-        });
+        };
+        self.calls.spawn_on(write, &threads);
     }
 
     fn ask_peer(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rangekeeper_chunk::Decoder;
 use rangekeeper_cluster::{
     Control, ControlOptions, Identity, Local, Peers, PeersOptions, Plane, PlaneOptions, ReadError,
-    Routed, Router, RouterOptions, Selecting, ServerOptions,
+    Routed, Router, RouterOptions, Selecting, ServerOptions, Threads,
 };
 use rangekeeper_coordination::memory::MemoryEnsemble;
 use rangekeeper_coordination::{Cluster, Coordination, CoordinationMetrics, Settings};
@@ -172,6 +172,7 @@ impl Stage {
             (identity.store, shards),
             Arc::new(control.clone()),
             PlaneOptions {
+                threads: Threads::current(),
                 server: ServerOptions::default(),
                 router: RouterOptions::default(),
                 admit: Box::new(|| Ok(())),

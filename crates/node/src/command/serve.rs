@@ -34,7 +34,8 @@ pub(super) fn run(
         Format::Json => LogFormat::Json,
     };
     rangekeeper_telemetry::install(format, &config.telemetry.level)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.thread_name("rk-http").enable_all().build()?;
     runtime.block_on(live(Arc::new(config), command.accept_loss, open))
 }
 

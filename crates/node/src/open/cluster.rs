@@ -4,13 +4,14 @@
 //! The order matters: what the cluster is has to be known before a store can be made, and who the
 //! store is before anybody is told of the node.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use rangekeeper_cluster::{
     ClusterSecret, Control, ControlOptions, Identity, Local, Peers, PeersOptions, Plane,
-    PlaneOptions, RouterOptions, ServerOptions, UnsettledStatus, join,
+    PlaneOptions, RouterOptions, ServerOptions, Threads, UnsettledStatus, join,
 };
 use rangekeeper_coordination::{
     Cluster, Coordination, CoordinationMetrics, Ensemble, Settings, ZooKeeper, watch_figures,
@@ -21,7 +22,7 @@ use rangekeeper_query::Data;
 use rangekeeper_storage::{Clock, ClusterIdentity, RetentionBy, Store, StoreIdentity};
 use rangekeeper_telemetry::Registry;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Runtime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -29,6 +30,8 @@ use crate::config::{Config, Member, read_credentials, read_secret};
 use crate::memory::Memory;
 use crate::services::{self, Opened, Opening};
 
+/// Between two looks at whether the store met damage.
+const DAMAGE_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at which days are to go.
 const RETENTION_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks at the ensemble's own figures.
@@ -36,7 +39,10 @@ const FIGURES_EVERY: Duration = Duration::from_secs(15);
 
 /// Opens the node `member`. Blocks until its log is replayed; must be called within a runtime.
 pub(super) fn open(opening: &Opening, member: &Member) -> anyhow::Result<Opened> {
-    let runtime = Handle::current();
+    let runtimes = Runtimes::start().context("failed to start threads")?;
+    let runtime = runtimes.peer.handle().clone();
+    // What is started from here on runs there.
+    let _entered = runtime.enter();
     let folder = &opening.config.storage.data_dir;
     std::fs::create_dir_all(folder)
         .with_context(|| format!("failed to make {}", folder.display()))?;
@@ -61,9 +67,10 @@ pub(super) fn open(opening: &Opening, member: &Member) -> anyhow::Result<Opened>
         peer_address,
         secret.clone(),
     )?;
-    let plane = opened.plane(opening, (listener, local), &control, secret);
+    let plane = opened.plane(opening, (listener, local), &control, (secret, runtimes.threads()));
 
     let stop = CancellationToken::new();
+    runtime.spawn(watch_damage(control.clone(), store.clone(), stop.clone()));
     runtime.spawn(keep_retention(control.clone(), store.clone(), stop.clone()));
     let (servers, registry) = (member.zookeeper.servers().to_vec(), opening.registry.clone());
     runtime.spawn(watch_figures(servers, FIGURES_EVERY, registry, stop.clone()));
@@ -79,9 +86,38 @@ pub(super) fn open(opening: &Opening, member: &Member) -> anyhow::Result<Opened>
             control.stop().await;
         });
         store.close();
+        runtimes.stop();
         Ok(())
     });
     Ok(Opened { services, close })
+}
+
+/// The threads of a member's parts, each part by its name in what the system lists. Requests are
+/// received on those of the server.
+struct Runtimes {
+    /// Peers and ZooKeeper.
+    peer: Runtime,
+    route: Runtime,
+    place: Runtime,
+}
+
+impl Runtimes {
+    fn start() -> io::Result<Self> {
+        let named =
+            |name| runtime::Builder::new_multi_thread().thread_name(name).enable_all().build();
+        Ok(Self { peer: named("rk-peer")?, route: named("rk-route")?, place: named("rk-place")? })
+    }
+
+    fn threads(&self) -> Threads {
+        Threads { route: self.route.handle().clone(), store: self.place.handle().clone() }
+    }
+
+    /// What still runs is given up.
+    fn stop(self) {
+        for runtime in [self.peer, self.route, self.place] {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A store that is open, and the cluster that it belongs to.
@@ -171,11 +207,12 @@ impl Joined {
         opening: &Opening,
         (listener, local): (TcpListener, Local),
         control: &Control,
-        secret: Option<ClusterSecret>,
+        (secret, threads): (Option<ClusterSecret>, Threads),
     ) -> Plane {
         let limit = opening.config.limits.memory.of(opening.available_bytes);
         let memory = Memory::new(crate::allocator::usage, limit);
         let options = PlaneOptions {
+            threads,
             server: ServerOptions { secret, ..ServerOptions::default() },
             router: RouterOptions::default(),
             admit: Box::new(move || memory.admits_writes()),
@@ -218,6 +255,31 @@ async fn keep_retention(control: Control, store: Store, stop: CancellationToken)
         let raised = tokio::task::spawn_blocking(move || of_thread.raise_floor(floor)).await;
         if let Ok(Err(error)) = raised {
             tracing::error!(%error, %floor, "failed to drop what is beyond retention");
+        }
+    }
+}
+
+/// Tells the agent of damage that is found while the node runs: what cannot be read whole is no
+/// copy any more.
+async fn watch_damage(control: Control, store: Store, stop: CancellationToken) {
+    let mut known = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(DAMAGE_EVERY) => {}
+        }
+        let Some(found) = store.stats().map(|stats| stats.damage_total) else { continue };
+        if found == known {
+            continue;
+        }
+        let of_thread = store.clone();
+        let shards = tokio::task::spawn_blocking(move || of_thread.damaged_shards()).await;
+        // A store that is not open now is asked again.
+        let Ok(Ok(shards)) = shards else { continue };
+        known = found;
+        for shard in shards.into_iter().filter(|shard| !control.is_damaged(*shard)) {
+            tracing::error!(%shard, "the copy here is damaged and is not used any more");
+            control.damaged(shard);
         }
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::checkpoint::StripeNeeds;
 use super::engine::Engine;
 use super::recovery::ReplayProgress;
-use super::{Shared, State, StoreError};
+use super::{Shared, State, StoreError, with_causes};
 use crate::db::DbError;
 use crate::log::Position;
 
@@ -120,7 +120,7 @@ impl Shared {
                     wait_for_last(engine);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the store could not be opened");
+                    tracing::error!(error = %with_causes(&error), "the store could not be opened");
                     self.change(State::Failed(Arc::new(error)));
                     if !was_open {
                         // Whoever started it is told, and nothing changes by trying again.

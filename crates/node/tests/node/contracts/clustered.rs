@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rangekeeper_cluster::{
     Control, ControlOptions, Identity, Local, Peers, PeersOptions, Plane, PlaneOptions,
-    RouterOptions, ServerOptions,
+    RouterOptions, ServerOptions, Threads,
 };
 use rangekeeper_coordination::memory::MemoryEnsemble;
 use rangekeeper_coordination::{Coordination, CoordinationMetrics, Settings, watch_figures};
@@ -57,6 +57,7 @@ pub async fn register(registry: &Registry) {
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let options = PlaneOptions {
+        threads: Threads::current(),
         server: ServerOptions::default(),
         router: RouterOptions::default(),
         admit: Box::new(|| Ok(())),
