@@ -1,6 +1,8 @@
 //! Steps that the tests of a cluster's faults share.
 
 use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -28,14 +30,22 @@ pub fn inspect(fleet: &Fleet, nodes: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// As [`inspect`], of the two others while each node in turn is dead. No sender may run.
+/// As [`inspect`], of the two others while each of three nodes in turn is dead. No sender may run.
 pub fn inspect_with_each_stopped(trio: &mut Trio, fleet: &Fleet) -> Result<()> {
-    for (stopped, name) in NAMES.iter().enumerate() {
+    for (stopped, name) in trio.names().iter().enumerate() {
         trio.kill(stopped)?;
         inspect(fleet, &[(stopped + 1) % 3, (stopped + 2) % 3])
             .with_context(|| format!("while node {name} is dead"))?;
         trio.start_all()?;
     }
+    Ok(())
+}
+
+/// Copies a folder as it is.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    let status = status.context("failed to run cp")?;
+    ensure!(status.success(), "failed to copy {} to {}", from.display(), to.display());
     Ok(())
 }
 

@@ -137,14 +137,15 @@ impl Fleet {
         Ok(Self { shared, threads })
     }
 
-    /// Starts them around three nodes, all of which run.
+    /// Starts them around all nodes of a cluster, which all run.
     pub fn around(trio: &Trio) -> Result<Self> {
         Self::around_at(trio, Pace::Steady)
     }
 
     /// As [`Self::around`], at a pace.
     pub fn around_at(trio: &Trio, pace: Pace) -> Result<Self> {
-        Self::start_at(&[0, 1, 2].map(|at| trio.node(at).api.base().to_owned()), pace)
+        let bases = (0..trio.names().len()).map(|at| trio.node(at).api.base().to_owned());
+        Self::start_at(&bases.collect::<Vec<_>>(), pace)
     }
 
     /// When the first samples lie, late ones aside, in seconds since the epoch.

@@ -8,8 +8,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::folder::Folder;
 use crate::namespaces;
-use crate::trio::{NAMES, Place, Trio};
+use crate::trio::{self, Place, Trio};
 use crate::zookeeper::Ensemble;
+
+/// The nodes' names; each has a namespace of that name.
+const NAMES: &[&str] = trio::NAMES.split_at(3).0;
 
 /// The address of ZooKeeper.
 const ZOOKEEPER: &str = "10.99.9.1";

@@ -32,6 +32,12 @@ pub fn powerloss() -> Result<PathBuf> {
         .context("run `cargo build --release -p rangekeeper-powerloss` first")
 }
 
+/// The library that moves the time of day, preloaded into the node.
+pub fn clockshift() -> Result<PathBuf> {
+    built("librangekeeper_clockshift.so")
+        .context("run `cargo build --release -p rangekeeper-clockshift` first")
+}
+
 /// A Prometheus: today's from `.peers` if it was fetched, else the distribution's.
 pub fn prometheus() -> Result<PathBuf> {
     tool("prometheus")

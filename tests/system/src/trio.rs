@@ -1,4 +1,5 @@
-//! Three nodes of one cluster around a real ZooKeeper, as their users run them.
+//! Three nodes of one cluster around a real ZooKeeper, as their users run them; five where each
+//! shard has five copies.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,8 +13,8 @@ use crate::node::{Node, Setup, free_address};
 use crate::zookeeper::Ensemble;
 use crate::{poll, programs};
 
-/// The nodes' names.
-pub const NAMES: [&str; 3] = ["a", "b", "c"];
+/// The nodes' names, of which a cluster of three has the first three.
+pub const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// Time in which all shards have to be given to nodes, or be whole again.
 const STEADY_LIMIT: Duration = Duration::from_mins(1);
@@ -29,11 +30,11 @@ pub struct Place {
     pub wrapper: Vec<OsString>,
 }
 
-/// Three nodes, or fewer while some are away.
+/// Three nodes or five, or fewer while some are away.
 #[derive(Debug)]
 pub struct Trio {
-    nodes: [Option<Node>; 3],
-    setups: [Setup; 3],
+    nodes: Vec<Option<Node>>,
+    setups: Vec<Setup>,
     /// ZooKeeper.
     pub ensemble: Ensemble,
     /// Where the cluster is in it.
@@ -41,9 +42,10 @@ pub struct Trio {
 }
 
 impl Trio {
-    /// Makes a cluster with `replication` copies of each shard and starts its nodes, with folders
-    /// below `folder`, at these addresses or at free ones; `servers` of ZooKeeper. `None`, and a
-    /// line that says so, where there is no ZooKeeper.
+    /// Makes a cluster with `replication` copies of each shard and starts its nodes, as many as a
+    /// shard has places and three at least, with folders below `folder`, at these addresses or at
+    /// free ones; `servers` of ZooKeeper. `None`, and a line that says so, where there is no
+    /// ZooKeeper.
     pub fn start(
         folder: &Path,
         listen: Option<[&str; 3]>,
@@ -56,7 +58,7 @@ impl Trio {
             // The port after that of HTTP may be taken where ports are drawn.
             Ok(Place { listen, peer: free_address()?, wrapper: Vec::new() })
         };
-        let places = [place(0)?, place(1)?, place(2)?];
+        let places = (0..usize::from(replication).max(3)).map(place).collect::<Result<Vec<_>>>()?;
         Self::around(folder, ensemble, replication, &places).map(Some)
     }
 
@@ -65,12 +67,13 @@ impl Trio {
         folder: &Path,
         ensemble: Ensemble,
         replication: u8,
-        places: &[Place; 3],
+        places: &[Place],
     ) -> Result<Self> {
         let zookeeper = ensemble.cluster("system");
         let made = Command::new(programs::rangekeeper()?)
             .args(["cluster", "init", "--zookeeper", &zookeeper, "--shards", "256"])
-            .args(["--replication", &replication.to_string(), "--expect", "3"])
+            .args(["--replication", &replication.to_string(), "--expect"])
+            .arg(places.len().to_string())
             .output()
             .context("failed to run cluster init")?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -88,8 +91,9 @@ impl Trio {
             setup.settings.push("cluster.session_timeout=2s".to_owned());
             Ok(setup)
         };
-        let setups = [setup(0)?, setup(1)?, setup(2)?];
-        let mut trio = Self { nodes: [None, None, None], setups, ensemble, zookeeper };
+        let setups = (0..places.len()).map(setup).collect::<Result<Vec<_>>>()?;
+        let nodes = places.iter().map(|_| None).collect();
+        let mut trio = Self { nodes, setups, ensemble, zookeeper };
         trio.start_all()?;
         Ok(trio)
     }
@@ -102,6 +106,11 @@ impl Trio {
             }
         }
         self.nodes.iter_mut().flatten().try_for_each(Node::wait_ready)
+    }
+
+    /// The nodes' names, in the order of their numbers.
+    pub fn names(&self) -> &'static [&'static str] {
+        &NAMES[..self.setups.len()]
     }
 
     /// How a node is started.
@@ -143,14 +152,14 @@ impl Trio {
     /// The number of the node that leads, as a node sees it.
     pub fn leader(&self, seen_by: usize) -> Result<usize> {
         let leader = self.status(seen_by)?["leader"].take();
-        let at = NAMES.iter().position(|name| leader["node"] == *name);
+        let at = self.names().iter().position(|name| leader["node"] == *name);
         at.with_context(|| format!("nobody leads: {leader}"))
     }
 
     /// Waits until nothing is unsettled at any node that runs: all places have everything.
     pub fn wait_settled(&self) -> Result<()> {
         poll::until("everything at all places", STEADY_LIMIT, || {
-            for at in (0..3).filter(|at| self.nodes[*at].is_some()) {
+            for at in (0..self.nodes.len()).filter(|at| self.nodes[*at].is_some()) {
                 let status = self.status(at)?;
                 let nodes = status["nodes"].as_array().context("no list of nodes")?;
                 let own = nodes.iter().find(|node| node["id"] == NAMES[at]);

@@ -182,6 +182,11 @@ impl Server {
         ask(&self.address, "srvr").is_ok_and(|answer| answer.contains("Mode: leader"))
     }
 
+    /// The folder with all that it knows.
+    pub fn data(&self) -> PathBuf {
+        self.configuration.with_extension("")
+    }
+
     /// Kills it as `kill -9` does; see [`Ensemble::start_all`].
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().map_or(Ok(()), |mut process| process.kill())

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rangekeeper_system_tests::trio::{NAMES, Trio};
+use rangekeeper_system_tests::trio::Trio;
 use rangekeeper_system_tests::zookeeper::Ensemble;
 use rangekeeper_system_tests::{poll, programs};
 use serde_json::Value;
@@ -144,7 +144,7 @@ fn nodes_that_answer_are_asked_and_those_that_do_not_are_shown() -> Result<()> {
     for at in 0..3 {
         let page = trio.node(at).api.get("/")?;
         ensure!(page.is_success(), "{}", page.body);
-        for name in NAMES {
+        for name in trio.names() {
             let row = format!("<span class=\"name\">{name}</span>");
             ensure!(page.body.contains(&row), "no node {name} in {}", page.body);
         }

@@ -36,7 +36,7 @@ impl Supplied {
             fs::create_dir(&beside)?;
             PowerSupply::new(&beside)
         };
-        let [a, b, c] = NAMES;
+        let [a, b, c, ..] = NAMES;
         let supplies = [supply(a)?, supply(b)?, supply(c)?];
         let trio = wrapped_trio(folder, |at| with_environment(&supplies[at].environment()))?;
         Ok(trio.map(|trio| Self { trio, supplies }))

@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let first = trio.node(0).api.clone();
     let world = World::start(folder.path(), &first)?;
     println!("  ZooKeeper    {}", trio.zookeeper);
-    for (at, name) in NAMES.iter().enumerate() {
+    for (at, name) in trio.names().iter().enumerate() {
         println!("  node {name}       {}", trio.node(at).api.base());
     }
     println!("  Prometheus   {}  writes to node {}", world.prometheus.api.base(), NAMES[0]);
