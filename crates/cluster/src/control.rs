@@ -26,6 +26,7 @@ mod following;
 mod joining;
 mod leading;
 mod metrics;
+mod minding;
 mod readiness;
 mod registering;
 mod roster;
@@ -135,6 +136,7 @@ impl Control {
         tasks.spawn(following::run(Arc::clone(&shared), maps, offered));
         tasks.spawn(fetching::run(Arc::clone(&shared)));
         tasks.spawn(registering::run(Arc::clone(&shared)));
+        tasks.spawn(minding::run(Arc::clone(&shared)));
         tasks.spawn(leading::run(Arc::clone(&shared)));
         Self(shared)
     }
@@ -200,6 +202,11 @@ impl Control {
     /// The epoch under which an acknowledgement here is given of what was routed by `routed`.
     pub fn given(&self, routed: Version) -> Epoch {
         self.0.member.read().given(routed)
+    }
+
+    /// Whether the clock agrees with most others'; else why not, for people.
+    pub fn clock(&self) -> Result<(), String> {
+        readiness::clock(&self.0)
     }
 
     /// Whether the copy of a shard here may not be used.

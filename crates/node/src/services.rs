@@ -138,6 +138,9 @@ pub trait Cluster: Send + Sync {
 
     /// Whether the node can do its part; says what is wrong otherwise.
     fn readiness(&self) -> Result<(), String>;
+
+    /// Whether the node's clock can be trusted to judge samples; says what is wrong otherwise.
+    fn clock(&self) -> Result<(), String>;
 }
 
 /// Everything behind the surface.

@@ -18,6 +18,8 @@ pub(super) enum AlarmKind {
     Unpublishable,
     /// The ensemble has no map although nodes have one: an operator has to restore it.
     Missing,
+    /// The ensemble has no cluster any more: an operator has to restore it.
+    Lost,
     /// A map cannot be read by this build.
     Unreadable,
     /// Another cluster's map was offered.
@@ -29,12 +31,13 @@ pub(super) enum AlarmKind {
 }
 
 impl AlarmKind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::TwoPublishes,
         Self::Frozen,
         Self::Placement,
         Self::Unpublishable,
         Self::Missing,
+        Self::Lost,
         Self::Unreadable,
         Self::OtherCluster,
         Self::NotKept,
@@ -49,6 +52,7 @@ impl AlarmKind {
             Self::Placement => "placement",
             Self::Unpublishable => "unpublishable",
             Self::Missing => "missing_assignment",
+            Self::Lost => "cluster_lost",
             Self::Unreadable => "unreadable_assignment",
             Self::OtherCluster => "other_cluster",
             Self::NotKept => "assignment_not_kept",

@@ -1,6 +1,6 @@
 //! Whether this node can take its part.
 
-use rangekeeper_coordination::{Membership, SessionState};
+use rangekeeper_coordination::{Error, Membership, SessionState};
 use rangekeeper_wire::proto::peer::Readiness;
 
 use super::alarms::AlarmKind;
@@ -16,9 +16,12 @@ pub(super) fn readiness(shared: &Shared) -> Result<(), String> {
     if shared.stop.is_cancelled() {
         return Err("the node is stopping".to_owned());
     }
-    if let Membership::Refused(error) = &*shared.membership.borrow() {
-        return Err(format!("failed to {error}"));
-    }
+    let is_lost = match &*shared.membership.borrow() {
+        // As if nobody answered: the map says that this node had its name once.
+        Membership::Refused(error) if matches!(**error, Error::NotInitialized { .. }) => true,
+        Membership::Refused(error) => return Err(format!("failed to {error}")),
+        Membership::Pending | Membership::Registered(_) => false,
+    };
     if shared.standing.is_refused() {
         return Err("ZooKeeper has another cluster where this one was".to_owned());
     }
@@ -28,7 +31,7 @@ pub(super) fn readiness(shared: &Shared) -> Result<(), String> {
     placed(shared)?;
     // While nobody answers, the map says that this node had its name once.
     let is_connected = *shared.session.borrow() == SessionState::Connected;
-    if is_connected && !shared.standing.has_registered() {
+    if is_connected && !is_lost && !shared.standing.has_registered() {
         return Err("the node is not registered yet".to_owned());
     }
     if !shared.standing.has_asked() {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rangekeeper_coordination::{Membership, Registration};
+use rangekeeper_coordination::{Error, Membership, Registration};
 use rangekeeper_placement::Assignment;
 use tracing::warn;
 
 use super::alarms::AlarmKind;
+use super::minding;
 use super::shared::{Shared, changed};
 
 /// Registers this node and says how that goes, until the agent is stopped.
@@ -22,6 +23,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let now = membership.borrow_and_update().clone();
         match &now {
+            // It was there once, as what this node knows of it: it is away, no other's name.
+            Membership::Refused(error) if matches!(**error, Error::NotInitialized { .. }) => {
+                shared.raise(AlarmKind::Lost, minding::lost(shared.coordination.root()));
+            }
             Membership::Refused(error) => {
                 shared.standing.refuse();
                 shared.raise(AlarmKind::NameTaken, format!("failed to {error}"));
@@ -29,6 +34,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Membership::Registered(_) => {
                 shared.standing.registered();
                 shared.alarms.clear(AlarmKind::NameTaken);
+                shared.alarms.clear(AlarmKind::Lost);
             }
             // Whoever was refused waits for its name until it has it.
             Membership::Pending => {}

@@ -166,6 +166,10 @@ fn admit(
     if declared_bytes.is_some_and(|bytes| bytes > limit_bytes) {
         return Err(refused_body(&BodyError::TooLarge { limit_bytes }));
     }
+    if let Some(cluster) = &services.cluster {
+        // What a clock that is off finds too new or too old would be given up for good.
+        cluster.clock().map_err(|reason| unavailable(Reason::NotReady, reason))?;
+    }
     services.operations.may_write().map_err(|reason| unavailable(Reason::Store, reason))?;
     surface.memory.admits_writes().map_err(|reason| unavailable(Reason::Memory, reason))?;
     let permit = surface.in_flight.admit(declared_bytes.unwrap_or(0));

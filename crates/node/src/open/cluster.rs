@@ -304,6 +304,10 @@ impl services::Cluster for View {
     fn readiness(&self) -> Result<(), String> {
         self.control.readiness()
     }
+
+    fn clock(&self) -> Result<(), String> {
+        self.control.clock()
+    }
 }
 
 fn unsettled(store: &Store, now_ms: i64) -> UnsettledStatus {

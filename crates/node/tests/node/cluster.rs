@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::harness::{Harness, OfCluster};
@@ -44,7 +43,7 @@ fn status() -> Value {
 }
 
 fn clustered() -> (Harness, Arc<OfCluster>) {
-    let cluster = Arc::new(OfCluster { status: status(), refusal: Mutex::default() });
+    let cluster = Arc::new(OfCluster { status: status(), ..OfCluster::default() });
     (Harness::clustered(Arc::clone(&cluster)), cluster)
 }
 
@@ -74,6 +73,18 @@ fn a_node_is_ready_only_if_its_cluster_says_so() {
     assert_eq!((answer.status, answer.text()), (503, expected));
     let page = node.get("/");
     assert!(page.text().contains("not ready: no shard was given"), "{}", page.text());
+}
+
+#[test]
+fn a_node_whose_clock_is_off_judges_no_samples() {
+    let (node, cluster) = clustered();
+    assert_ne!(node.write(b"").status, 503);
+    *cluster.clock.lock() = Some("the clock is 86400 s behind those of most nodes".to_owned());
+    let answer = node.write(b"");
+    assert_eq!(
+        (answer.status, answer.text()),
+        (503, "the clock is 86400 s behind those of most nodes\n")
+    );
 }
 
 #[test]
@@ -118,8 +129,7 @@ fn the_page_of_a_cluster_shows_it_and_escapes_names() {
 
 #[test]
 fn a_status_that_cannot_be_read_is_said_to_be_so() {
-    let cluster =
-        Arc::new(OfCluster { status: json!({"nodes": "three"}), refusal: Mutex::default() });
+    let cluster = Arc::new(OfCluster { status: json!({"nodes": "three"}), ..OfCluster::default() });
     let node = Harness::clustered(cluster);
     let answer = node.get("/");
     assert_eq!(answer.status, 500);

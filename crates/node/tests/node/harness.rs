@@ -136,9 +136,11 @@ impl Operations for StandIn {
 }
 
 /// What a node knows of its cluster, and why it cannot do its part.
+#[derive(Default)]
 pub struct OfCluster {
     pub status: serde_json::Value,
     pub refusal: Mutex<Option<String>>,
+    pub clock: Mutex<Option<String>>,
 }
 
 impl Cluster for OfCluster {
@@ -148,6 +150,10 @@ impl Cluster for OfCluster {
 
     fn readiness(&self) -> Result<(), String> {
         self.refusal.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn clock(&self) -> Result<(), String> {
+        self.clock.lock().clone().map_or(Ok(()), Err)
     }
 }
 
