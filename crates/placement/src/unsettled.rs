@@ -126,12 +126,11 @@ impl Unsettled {
                 coarsened = self.coarsen();
             }
         }
-        let (key, mark) = match self.entries.get(&key) {
-            Some(entry) => (key, entry.mark),
-            None => {
-                let day = key.within().expect("only parts of days are made coarser");
-                (UnsettledKey::Day(day), self.last_mark)
-            }
+        let (key, mark) = if let Some(entry) = self.entries.get(&key) {
+            (key, entry.mark)
+        } else {
+            let day = key.within().expect("only parts of days are made coarser");
+            (UnsettledKey::Day(day), self.last_mark)
         };
         let is_alone = is_new && coarsened.is_none_or(|day| key != UnsettledKey::Day(day));
         Added { key, mark, is_alone, coarsened }
