@@ -177,7 +177,7 @@ impl Db {
         iterator.status().map_err(|e| self.read_failed("read metadata", None, e))
     }
 
-    /// Calls `each` with the families for which `wanted` holds, of all tenants, and what was said of
+    /// Calls `each` with the families of all tenants for which `wanted` holds, and what was said of
     /// them since the floor. Fails where that cannot be read whole.
     pub(crate) fn scan_metadata(
         &self,
