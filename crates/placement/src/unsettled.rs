@@ -4,9 +4,10 @@
 //! copy has it. A lost message leaves it in, overflow makes it coarser; nothing forgets it. So a
 //! read may take everything from one place and only this from the others.
 //!
-//! A write is in here by its position in the log; when a checkpoint lets the log go, by series and
-//! window; when those are too many, by day. Who delivers an entry to a place names its mark: what
-//! was added to the entry after the delivery began is not delivered by it.
+//! A write is in here by its position in the log; when a checkpoint lets the log go, by what it
+//! touched: series and windows, series and days of exemplars, the shard's metadata; when the first
+//! two are too many, by day. Who delivers an entry to a place names its mark: what was added to the
+//! entry after the delivery began is not delivered by it.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,32 @@ pub enum UnsettledKey {
     Record(LogPosition),
     /// A series' chunk.
     Chunk(Window, SeriesId),
-    /// All of a day.
+    /// All of a day: samples and exemplars.
     Day(Day),
+    /// A series' exemplars of a day.
+    Exemplars(Day, SeriesId),
+    /// All that was said of the shard's metric families. It is little, and said again every day, so
+    /// it is one entry.
+    Metadata,
+}
+
+impl UnsettledKey {
+    /// The day that the entry is a part of, and may be made coarser to.
+    pub fn within(self) -> Option<Day> {
+        match self {
+            Self::Chunk(window, _) => Some(window.day()),
+            Self::Exemplars(day, _) => Some(day),
+            Self::Record(_) | Self::Day(_) | Self::Metadata => None,
+        }
+    }
+
+    /// The day with which the entry expires.
+    fn day(self) -> Option<Day> {
+        match self {
+            Self::Day(day) => Some(day),
+            key => key.within(),
+        }
+    }
 }
 
 /// An addition to an entry; a later one has a greater mark.
@@ -46,7 +71,7 @@ pub struct Added {
     pub mark: Mark,
     /// Whether the entry holds nothing else.
     pub is_alone: bool,
-    /// The day whose chunks became one entry, because they were too many.
+    /// The day whose parts became one entry, because they were too many.
     pub coarsened: Option<Day>,
 }
 
@@ -61,13 +86,14 @@ struct Entry {
 pub struct Unsettled {
     quorum: Quorum,
     most_chunks: usize,
+    /// Entries that are parts of days.
     chunks: usize,
     last_mark: Mark,
     entries: BTreeMap<UnsettledKey, Entry>,
 }
 
 impl Unsettled {
-    /// Nothing yet. Beyond `most_chunks` entries of series and windows, days take their place.
+    /// Nothing yet. Beyond `most_chunks` entries that are parts of days, days take their place.
     pub fn new(quorum: Quorum, most_chunks: usize) -> Self {
         Self {
             quorum,
@@ -89,40 +115,32 @@ impl Unsettled {
     /// Adds to an entry, which nobody else is known to have from now on.
     pub fn add(&mut self, key: UnsettledKey) -> Added {
         self.last_mark.0 += 1;
-        let key = match key {
-            UnsettledKey::Chunk(window, _) => {
-                let day = UnsettledKey::Day(window.day());
-                if self.entries.contains_key(&day) { day } else { key }
-            }
-            key => key,
-        };
+        let day = key.within().map(UnsettledKey::Day);
+        let key = day.filter(|day| self.entries.contains_key(day)).unwrap_or(key);
         let entry = Entry { tally: Tally::default(), mark: self.last_mark };
         let is_new = self.entries.insert(key, entry).is_none();
         let mut coarsened = None;
-        if is_new && matches!(key, UnsettledKey::Chunk(..)) {
+        if is_new && key.within().is_some() {
             self.chunks += 1;
             while self.chunks > self.most_chunks {
                 coarsened = self.coarsen();
             }
         }
-        let (key, mark) = match self.entries.get(&key) {
-            Some(entry) => (key, entry.mark),
-            None => (UnsettledKey::Day(day_of(key)), self.last_mark),
+        let (key, mark) = if let Some(entry) = self.entries.get(&key) {
+            (key, entry.mark)
+        } else {
+            let day = key.within().expect("only parts of days are made coarser");
+            (UnsettledKey::Day(day), self.last_mark)
         };
         let is_alone = is_new && coarsened.is_none_or(|day| key != UnsettledKey::Day(day));
         Added { key, mark, is_alone, coarsened }
     }
 
-    /// Makes one entry of the oldest day's chunks.
+    /// Makes one entry of the oldest day's parts.
     fn coarsen(&mut self) -> Option<Day> {
-        let mut chunks = self.entries.keys().filter_map(|key| match key {
-            UnsettledKey::Chunk(window, _) => Some(window.day()),
-            UnsettledKey::Record(_) | UnsettledKey::Day(_) => None,
-        });
-        let day = chunks.next()?;
-        let is_of = |key: &UnsettledKey| matches!(key, UnsettledKey::Chunk(w, _) if w.day() == day);
+        let day = self.entries.keys().filter_map(|key| key.within()).min()?;
         let before = self.entries.len();
-        self.entries.retain(|key, _| !is_of(key));
+        self.entries.retain(|key, _| key.within() != Some(day));
         self.chunks -= before - self.entries.len();
         self.add(UnsettledKey::Day(day));
         Some(day)
@@ -171,7 +189,7 @@ impl Unsettled {
         let is_settled = entry.tally.is_settled(self.quorum);
         if is_settled {
             self.entries.remove(&key);
-            self.chunks -= usize::from(matches!(key, UnsettledKey::Chunk(..)));
+            self.chunks -= usize::from(key.within().is_some());
         }
         is_settled
     }
@@ -183,21 +201,17 @@ impl Unsettled {
             return false;
         }
         self.entries.remove(&key);
-        self.chunks -= usize::from(matches!(key, UnsettledKey::Chunk(..)));
+        self.chunks -= usize::from(key.within().is_some());
         true
     }
 
     /// Forgets what lies before `floor`: no place keeps it. Returns what that was.
     pub fn drop_before(&mut self, floor: Day) -> Vec<UnsettledKey> {
-        let is_gone = |key: &UnsettledKey| match key {
-            UnsettledKey::Record(_) => false,
-            UnsettledKey::Chunk(window, _) => window.day() < floor,
-            UnsettledKey::Day(day) => *day < floor,
-        };
+        let is_gone = |key: &UnsettledKey| key.day().is_some_and(|day| day < floor);
         let gone: Vec<_> = self.entries.keys().copied().filter(is_gone).collect();
         for key in &gone {
             self.entries.remove(key);
-            self.chunks -= usize::from(matches!(key, UnsettledKey::Chunk(..)));
+            self.chunks -= usize::from(key.within().is_some());
         }
         gone
     }
@@ -212,7 +226,8 @@ impl Unsettled {
         self.entries.iter().map(|(key, entry)| (*key, entry.mark, entry.tally))
     }
 
-    /// The keys of the entries from `key` on, rising: records, chunks by window and series, days.
+    /// The keys of the entries from `key` on, rising: records, chunks by window and series, days,
+    /// exemplars by day and series, metadata.
     pub fn keys_from(&self, key: UnsettledKey) -> impl Iterator<Item = UnsettledKey> {
         self.entries.range(key..).map(|(key, _)| *key)
     }
@@ -222,7 +237,7 @@ impl Unsettled {
         self.entries.get(&key).map(|entry| entry.mark)
     }
 
-    /// Entries of series and windows.
+    /// Entries that are parts of days: of series and windows, and of exemplars.
     pub fn chunk_count(&self) -> usize {
         self.chunks
     }
@@ -255,17 +270,10 @@ impl Unsettled {
     }
 }
 
-/// The day of a chunk's or a day's key.
-fn day_of(key: UnsettledKey) -> Day {
-    match key {
-        UnsettledKey::Chunk(window, _) => window.day(),
-        UnsettledKey::Day(day) => day,
-        UnsettledKey::Record(_) => unreachable!("a record is never made coarser by an addition"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rangekeeper_model::WindowInDay;
+
     use super::*;
     use crate::ids::{NodeIndex, SlotEpoch};
     use crate::quorum::Replication;
@@ -337,6 +345,29 @@ mod tests {
         assert!(later.is_alone);
         assert_eq!(unsettled.drop_before(Day(1)), [day]);
         assert_eq!(unsettled.keys_from(key(0)).collect::<Vec<_>>(), [later.key]);
+    }
+
+    #[test]
+    fn exemplars_become_part_of_their_day_and_metadata_stays_one_entry() {
+        let mut unsettled = Unsettled::new(Replication::Three.quorum(), 2);
+        let (today, tomorrow) = (Day(3), Day(4));
+        let exemplars = |day, n| UnsettledKey::Exemplars(day, series(n));
+        let metadata = UnsettledKey::Metadata;
+        assert!(unsettled.add(metadata).is_alone && !unsettled.add(metadata).is_alone);
+        assert!(unsettled.add(exemplars(today, 1)).is_alone);
+        let chunk = UnsettledKey::Chunk(Window::new(tomorrow, WindowInDay(0)), series(1));
+        assert!(unsettled.add(chunk).is_alone);
+        let third = unsettled.add(exemplars(tomorrow, 2));
+        assert_eq!((third.key, third.coarsened), (exemplars(tomorrow, 2), Some(today)));
+        assert_eq!(unsettled.add(exemplars(today, 9)).key, UnsettledKey::Day(today));
+        let keys = [chunk, UnsettledKey::Day(today), exemplars(tomorrow, 2), metadata];
+        assert!(unsettled.iter().map(|(key, ..)| key).eq(keys));
+        assert_eq!(unsettled.chunk_count(), 2, "metadata is no part of a day");
+        let mark = mark_of(&unsettled, exemplars(tomorrow, 2));
+        assert!(unsettled.forget(exemplars(tomorrow, 2), mark));
+        assert_eq!(unsettled.drop_before(Day(5)), [chunk, UnsettledKey::Day(today)]);
+        assert!(unsettled.iter().map(|(key, ..)| key).eq([metadata]));
+        assert_eq!(unsettled.chunk_count(), 0);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub use damage::DamagedRange;
 pub use error::{DbError, OpenError};
 pub use exemplars::StoredExemplar;
 pub use export::{Entry, Exported};
-pub use keys::WHOLE_DAY;
+pub use keys::{EXEMPLARS, METADATA, WHOLE_DAY};
 pub use meta::Identity;
 pub use metadata::MetadataEntry;
 pub use options::{Clock, CreateWith, DbOptions, OnDamage};

@@ -16,8 +16,9 @@ mod unsettled;
 pub use head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 pub use memory::resident_bytes;
 pub use store::{
-    Clock, ClusterIdentity, Committed, Found, HashCollision, HeadOfTenant, Horizon, MetadataRow,
-    ReadLimits, RetentionBy, RowIndex, Scope, Selection, SeriesExemplars, ShardDay, ShardSet,
-    Status, Store, StoreError, StoreIdentity, StoreOptions, StoreStats, Write, WriteError,
+    Bundle, Clock, ClusterIdentity, Committed, Found, HashCollision, HeadOfTenant, Horizon,
+    MetadataRow, ReadLimits, RetentionBy, RowIndex, Scope, Selection, SeriesExemplars, ShardDay,
+    ShardSet, Statement, Status, Store, StoreError, StoreIdentity, StoreOptions, StoreStats, Write,
+    WriteError,
 };
 pub use unsettled::UnsettledStats;

@@ -8,6 +8,7 @@ mod admin;
 mod checkpoint;
 mod columns;
 mod engine;
+mod extras;
 mod identity;
 mod labels;
 mod maintenance;
@@ -33,6 +34,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use rangekeeper_model::{Day, ErrorClass, Matcher, TenantId, TimeRange};
 
 use self::engine::Engine;
+pub use self::extras::{Bundle, Statement};
 pub use self::identity::StoreIdentity;
 pub use self::labels::{Found, MetadataRow, SeriesExemplars};
 use self::maintenance::Maintenance;

@@ -1,10 +1,11 @@
-//! What of a replicated store's samples is not known to be at all places of their shards.
+//! What of a replicated store's contents is not known to be at all places of their shards.
 //!
 //! A write is in here from its acknowledgement on, first as a *record* by its position in the log,
 //! with the series and windows that it touched: nearly all of them are settled within milliseconds
 //! and cost one list each. One that is not settled for some seconds becomes entries of series and
 //! windows, shard by shard, which are delivered to the places that lack them, and in the end
-//! entries of days ([`rangekeeper_placement::Unsettled`]).
+//! entries of days ([`rangekeeper_placement::Unsettled`]). Exemplars and metadata go the same way,
+//! by keys of their own.
 //!
 //! **Invariant:** records lie above the log position that checkpoints claim, so the log still has
 //! them after a crash; entries are written to the database in the batch that claims more, or
@@ -25,12 +26,12 @@ use rangekeeper_model::{Day, ShardCount, ShardId};
 use rangekeeper_placement::{Added, Mark, Place, Quorum, Shard, Unsettled, UnsettledKey};
 
 use self::records::Records;
-pub(crate) use self::records::{Record, Touched};
+pub(crate) use self::records::{Extras, Record, Touched};
 use crate::db::UnsettledChange;
 use crate::log::Position;
 
-/// Series and windows that records may hold together, 20 bytes each. Beyond, the oldest record
-/// becomes entries before its time.
+/// Series and windows that records may hold together, 20 bytes each, or 32 for exemplars and
+/// metadata. Beyond, the oldest record becomes entries before its time.
 const MOST_TOUCHED: usize = 1 << 20;
 
 /// A process' first mark is its boot, shifted by this: so many additions to a shard have marks
@@ -42,9 +43,9 @@ const MARK_BITS: u32 = 32;
 pub struct UnsettledStats {
     /// Records of the log.
     pub records: usize,
-    /// Chunks: a series in a window each.
+    /// Chunks: a series in a window each; and a series' exemplars of a day each.
     pub chunks: usize,
-    /// Days of a shard.
+    /// Days of a shard, and its metadata.
     pub days: usize,
     /// Since when something has been unsettled without a break, at the latest, in milliseconds
     /// since the epoch.
@@ -70,7 +71,7 @@ struct OfShard {
     entries: Unsettled,
     /// Keys that came or went since they were written to the database.
     changed: BTreeSet<UnsettledKey>,
-    /// Days that took the place of their chunks since.
+    /// Days that took the place of their parts since.
     coarsened: BTreeSet<Day>,
     /// When there was nothing for the last time.
     since_ms: Option<i64>,
@@ -144,6 +145,9 @@ impl UnsettledSets {
                 for Touched { id, window } in touched {
                     of_shard.add(UnsettledKey::Chunk(*window, *id), now_ms);
                 }
+            }
+            for (shard, key) in record.extras() {
+                self.add(*shard, *key, now_ms);
             }
             // Only now: see above.
             self.records.lock().settle(position, None);
@@ -243,7 +247,7 @@ impl UnsettledSets {
         for (shard, change) in changes {
             let mut of_shard = self.shard(*shard);
             match change {
-                UnsettledChange::DeleteChunks(day) => of_shard.coarsened.insert(*day),
+                UnsettledChange::DeleteParts(day) => of_shard.coarsened.insert(*day),
                 UnsettledChange::Put(key) | UnsettledChange::Delete(key) => {
                     of_shard.changed.insert(*key)
                 }
@@ -288,7 +292,7 @@ impl OfShard {
         let added = self.entries.add(key);
         if let Some(day) = added.coarsened {
             self.coarsened.insert(day);
-            self.changed.retain(|key| !matches!(key, UnsettledKey::Chunk(w, _) if w.day() == day));
+            self.changed.retain(|key| key.within() != Some(day));
             self.changed.insert(UnsettledKey::Day(day));
         }
         if !was_there && added.key == key {
@@ -311,7 +315,7 @@ impl OfShard {
             Some(_) => UnsettledChange::Put(key),
             None => UnsettledChange::Delete(key),
         };
-        let days = coarsened.into_iter().map(UnsettledChange::DeleteChunks);
+        let days = coarsened.into_iter().map(UnsettledChange::DeleteParts);
         days.chain(changed.into_iter().map(of_key)).collect()
     }
 }

@@ -10,12 +10,14 @@ mod keeper;
 #[path = "harness/workload.rs"]
 mod workload;
 
+use std::collections::BTreeSet;
+
 use copies::{Copy, all_in, deliver, unite};
 use keeper::{Keeper, TestClock};
-use rangekeeper_model::{DAY_MS, TimeRange, WINDOW_MS};
+use rangekeeper_model::{DAY_MS, TenantId, TimeRange, WINDOW_MS};
 use rangekeeper_placement::Place;
 use rangekeeper_storage::oracle::Oracle;
-use rangekeeper_storage::{Scope, UnsettledStats};
+use rangekeeper_storage::{FamilyMetadata, MetadataRow, Scope, UnsettledStats};
 use workload::{Workload, seeds};
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
@@ -165,6 +167,15 @@ impl Several {
     }
 }
 
+fn statements(keeper: &impl Keeper, tenant: &TenantId) -> BTreeSet<(String, FamilyMetadata)> {
+    let rows = keeper.statements(tenant).into_iter();
+    let row = |row: MetadataRow| {
+        let family = row.family;
+        row.metadata.into_iter().map(move |said| (family.clone(), said))
+    };
+    rows.flat_map(row).collect()
+}
+
 #[test]
 fn one_full_copy_and_the_unsettled_of_another_are_all_that_was_written() {
     for seed in seeds(4) {
@@ -215,6 +226,17 @@ fn holders_that_deliver_bring_all_copies_to_the_same_and_then_nothing_is_unsettl
             for (at, copy) in run.copies.iter().enumerate() {
                 let found = Keeper::ask(copy.store(), tenant, &[], TimeRange::ALL);
                 keeper::compare(&expected, &found, &format!("of copy {at}"));
+            }
+            let examples = run.oracle.examples(tenant, &[], TimeRange::ALL);
+            let told: BTreeSet<_> = statements(&run.oracle, tenant);
+            let of_first = statements(run.copies[0].store(), tenant);
+            for (at, copy) in run.copies.iter().enumerate() {
+                let found = Keeper::examples(copy.store(), tenant, &[], TimeRange::ALL);
+                assert_eq!(found, examples, "exemplars of copy {at}");
+                // What was said at the end of a day may be kept for a day more.
+                let found = statements(copy.store(), tenant);
+                assert!(told.is_subset(&found), "{told:?} {found:?}");
+                assert_eq!(found, of_first, "metadata of copy {at}");
             }
         }
     }

@@ -14,13 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use copies::{Copy, all_in, touched, unite, view};
+use copies::{Copy, all_in, unite, view};
 use keeper::{Point, Rows, TestClock};
 use rangekeeper_model::Epoch;
 use rangekeeper_model::{
-    DAY_MS, Labels, MatchOp, Matcher, SeriesId, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
+    DAY_MS, Day, Labels, MatchOp, Matcher, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
 };
 use rangekeeper_placement::{Place, UnsettledKey};
+use rangekeeper_storage::db::never;
 use rangekeeper_storage::log::Position;
 use rangekeeper_storage::oracle::{Batch, Row};
 use workload::{Workload, seeds};
@@ -35,9 +36,12 @@ const AGE: Duration = Duration::from_secs(10);
 struct Unsettled {
     position: Position,
     tenant: TenantId,
-    /// Labels and time of each sample.
-    samples: BTreeMap<(SeriesId, Window), BTreeSet<(Labels, i64)>>,
+    /// Labels and time of each sample, by chunk, and of each exemplar.
+    parts: BTreeMap<Part, BTreeSet<(Labels, i64)>>,
 }
+
+/// A shard, and what of it.
+type Part = (ShardId, UnsettledKey);
 
 /// One copy, and what it must not forget.
 struct Alone {
@@ -45,10 +49,12 @@ struct Alone {
     clock: TestClock,
     workload: Workload,
     must: Vec<Unsettled>,
-    /// Chunks that may be unsettled: of writes that were not settled, or not noted to be.
-    may: BTreeSet<(SeriesId, Window)>,
-    /// Chunks of what was settled since the account was last written.
-    recent: BTreeSet<(SeriesId, Window)>,
+    /// Parts that may be unsettled: of writes that were not settled, or not noted to be.
+    may: BTreeSet<Part>,
+    /// Parts of what was settled since the account was last written.
+    recent: BTreeSet<Part>,
+    /// Shards that have metadata.
+    told: BTreeSet<ShardId>,
     most_chunks: usize,
 }
 
@@ -65,8 +71,8 @@ impl Alone {
             options.unsettled_age = AGE;
             options.flush_samples = flush_samples;
         });
-        let (may, recent) = (BTreeSet::new(), BTreeSet::new());
-        Self { copy, clock, workload, must: Vec::new(), may, recent, most_chunks }
+        let (may, recent, told) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { copy, clock, workload, must: Vec::new(), may, recent, told, most_chunks }
     }
 
     fn step(&mut self) -> &'static str {
@@ -102,6 +108,9 @@ impl Alone {
     fn write(&mut self) -> &'static str {
         let (tenant, batch) = self.workload.batch(self.clock.now_ms(), REACH_MS);
         let Some(position) = self.copy.put(&tenant, &batch) else { return "write nothing" };
+        let store = self.copy.store();
+        let shard_of = |family: &String| store.family_shard(&tenant, family).unwrap();
+        self.told.extend(batch.metadata.iter().map(|(family, _)| shard_of(family)));
         let mut unsettled = self.unsettled(position, &tenant, &batch);
         let settled = match self.workload.random.u8(..10) {
             0..6 => self.settle(&mut unsettled, None),
@@ -113,23 +122,27 @@ impl Alone {
         };
         self.recent.extend(settled);
         self.must.push(unsettled);
-        self.must.retain(|write| !write.samples.is_empty());
+        self.must.retain(|write| !write.parts.is_empty());
         "write"
     }
 
     fn unsettled(&self, position: Position, tenant: &TenantId, batch: &Batch) -> Unsettled {
-        let mut samples: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut parts: BTreeMap<Part, BTreeSet<_>> = BTreeMap::new();
         for row in &batch.rows {
             let id = self.copy.id_of(tenant, &row.labels);
             let floats = row.floats.iter().map(|(at_ms, ..)| *at_ms);
             for at_ms in floats.chain(row.histograms.iter().map(|sample| sample.timestamp_ms)) {
-                let of_chunk = samples.entry((id, Window::of(at_ms))).or_default();
+                let chunk = UnsettledKey::Chunk(Window::of(at_ms), id);
+                let of_chunk = parts.entry((id.shard(), chunk)).or_default();
                 of_chunk.insert((row.labels.clone(), at_ms));
             }
+            for (at_ms, ..) in &row.exemplars {
+                let exemplars = UnsettledKey::Exemplars(Day::of(*at_ms), id);
+                let of_day = parts.entry((id.shard(), exemplars)).or_default();
+                of_day.insert((row.labels.clone(), *at_ms));
+            }
         }
-        let chunks: BTreeSet<_> = touched(&self.copy, tenant, batch).into_iter().collect();
-        assert!(chunks.iter().eq(samples.keys()));
-        Unsettled { position, tenant: tenant.clone(), samples }
+        Unsettled { position, tenant: tenant.clone(), parts }
     }
 
     fn some_shards(&mut self) -> Vec<ShardId> {
@@ -137,18 +150,14 @@ impl Alone {
         shards.iter().filter(|_| self.workload.random.bool()).collect()
     }
 
-    /// Settles a write, or its part in some shards; returns the chunks of that.
-    fn settle(
-        &self,
-        write: &mut Unsettled,
-        shards: Option<&[ShardId]>,
-    ) -> BTreeSet<(SeriesId, Window)> {
+    /// Settles a write, or its part in some shards; returns the parts of that.
+    fn settle(&self, write: &mut Unsettled, shards: Option<&[ShardId]>) -> BTreeSet<Part> {
         self.copy.store().settle(write.position, shards);
-        let is_settled = |id: SeriesId| shards.is_none_or(|shards| shards.contains(&id.shard()));
-        let (settled, left) = std::mem::take(&mut write.samples)
+        let is_settled = |shard: ShardId| shards.is_none_or(|shards| shards.contains(&shard));
+        let (settled, left) = std::mem::take(&mut write.parts)
             .into_iter()
-            .partition(|((id, _), _)| is_settled(*id));
-        write.samples = left;
+            .partition(|((shard, _), _)| is_settled(*shard));
+        write.parts = left;
         settled.into_keys().collect()
     }
 
@@ -172,7 +181,7 @@ impl Alone {
     }
 
     fn age(&mut self) {
-        self.may.extend(self.must.iter().flat_map(|write| write.samples.keys()));
+        self.may.extend(self.must.iter().flat_map(|write| write.parts.keys()));
     }
 
     fn crash(&mut self) -> &'static str {
@@ -191,6 +200,8 @@ impl Alone {
         store.checkpoint().unwrap();
         assert_eq!(store.unsettled_stats().records, 0, "they are all too old");
         self.recent.clear();
+        self.check_exemplars();
+        let store = self.copy.store();
         let view = view();
         for (shard, count) in store.unsettled_shards() {
             let most = self.workload.random.usize(..=count);
@@ -200,17 +211,15 @@ impl Alone {
                     .map(|place| store.delivered(shard, key, mark, place, Epoch(1), &view))
                     .collect();
                 assert_eq!(settled, [false, false, true]);
-                let is_of = |id: &SeriesId, window: &Window| match key {
-                    UnsettledKey::Chunk(w, series) => (w, series) == (*window, *id),
-                    UnsettledKey::Day(day) => id.shard() == shard && window.day() == day,
-                    UnsettledKey::Record(_) => false,
+                let is_of = |part: &Part| {
+                    let of_day = part.1.within().map(UnsettledKey::Day);
+                    part.0 == shard && (part.1 == key || of_day == Some(key))
                 };
                 for write in &mut self.must {
-                    write.samples.retain(|(id, window), _| !is_of(id, window));
+                    write.parts.retain(|part, _| !is_of(part));
                 }
                 // Until the account is written, a crash brings them back.
-                let (gone, left) =
-                    std::mem::take(&mut self.may).into_iter().partition(|(id, w)| is_of(id, w));
+                let (gone, left) = std::mem::take(&mut self.may).into_iter().partition(is_of);
                 self.may = left;
                 self.recent.extend::<BTreeSet<_>>(gone);
             }
@@ -218,17 +227,42 @@ impl Alone {
         "deliver"
     }
 
+    /// Whoever delivers everything brings the exemplars of all writes that are not settled.
+    fn check_exemplars(&self) {
+        let store = self.copy.store();
+        let mut found = BTreeSet::new();
+        for (shard, _) in store.unsettled_shards() {
+            let entries = store.undelivered(shard, usize::MAX);
+            let keys: Vec<_> = entries.iter().map(|(key, ..)| *key).collect();
+            let bundle = store.read_unsettled(shard, &keys, &never).unwrap();
+            found.extend(bundle.exemplars.iter().map(|e| (e.id, e.timestamp_ms)));
+        }
+        for ((_, key), of_part) in self.must.iter().flat_map(|write| &write.parts) {
+            if let UnsettledKey::Exemplars(_, id) = key {
+                for (labels, at_ms) in of_part {
+                    assert!(found.contains(&(*id, *at_ms)), "{labels} at {at_ms} is forgotten");
+                }
+            }
+        }
+    }
+
     fn check(&self) {
         let stats = self.copy.store().unsettled_stats();
         assert_eq!(stats.oldest_ms.is_some(), stats.records + stats.chunks + stats.days > 0);
         if self.most_chunks > self.may.len() {
-            let may = self.may.len();
-            assert!(stats.chunks <= may && stats.days == 0, "{stats:?}, of at most {may}");
+            let (may, told) = (self.may.len(), self.told.len());
+            assert!(stats.chunks <= may && stats.days <= told, "{stats:?}, of at most {may}");
+        }
+        for (shard, _) in self.must.iter().flat_map(|write| write.parts.keys()) {
+            assert!(!self.copy.store().is_settled_for(*shard, Place(1)));
         }
         for tenant in self.workload.tenants() {
             let mine = self.must.iter().filter(|write| write.tenant == *tenant);
-            let must: BTreeSet<_> =
-                mine.flat_map(|write| write.samples.values().flatten()).collect();
+            let must: BTreeSet<_> = mine
+                .flat_map(|write| &write.parts)
+                .filter(is_chunk)
+                .flat_map(|(_, of)| of)
+                .collect();
             let ask = |is_full| {
                 let scope = all_in(&self.copy.options, is_full);
                 let found = self.copy.select_in(tenant, &[], TimeRange::ALL, &scope);
@@ -245,6 +279,10 @@ impl Alone {
             assert!(unsettled.keys().all(|sample| all.contains_key(sample)), "none is invented");
         }
     }
+}
+
+fn is_chunk((part, _): &(&Part, &BTreeSet<(Labels, i64)>)) -> bool {
+    matches!(part.1, UnsettledKey::Chunk(..))
 }
 
 fn by_time(rows: Rows) -> BTreeMap<(Labels, i64), Point> {

@@ -1,18 +1,21 @@
-//! Bringing places what they missed: every holder of unsettled chunks offers them to the copies
-//! that are not known to have them, until they say that they do.
+//! Bringing places what they missed: every holder of unsettled chunks, exemplars and metadata
+//! offers them to the copies that are not known to have them, until they say that they do.
+
+mod messages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rangekeeper_model::{Day, Epoch, Labels, SeriesId, ShardId, TenantId, Window, WindowInDay};
+use rangekeeper_model::{Day, Epoch, ShardId};
 use rangekeeper_placement::{Mark, Place, Tally, UnsettledKey, Verdict, Version};
 use rangekeeper_storage::db::Entry;
+use rangekeeper_storage::{Bundle, Store, StoreError};
 use rangekeeper_wire::proto::peer as proto;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::messages::{Item, entry_of, exemplar_of, held_of, key_of, malformed, statement_of};
 use crate::error::{PeerError, Refusal};
 use crate::identity::View;
 use crate::peer::{Call, Peer, Urgency};
@@ -25,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Entries of a shard that are brought at a time: far below what a message may hold.
 const AT_A_TIME: usize = 1000;
 const DELIVER_WITHIN: Duration = Duration::from_secs(20);
-/// Chunk values of one message; the rest of the entries goes with the next.
+/// What one message carries; the rest of the entries goes with the next.
 const MESSAGE_BYTES: usize = 4 << 20;
 
 /// What is brought, and to whom.
@@ -58,7 +61,7 @@ pub(crate) async fn deliver_always(replica: Arc<Replica>, stop: CancellationToke
                 return;
             }
             if let Some(errand) = errand(&replica, &map, shard) {
-                run(&replica, &map, errand).await;
+                Box::pin(run(&replica, &map, errand)).await;
             }
         }
     }
@@ -95,19 +98,16 @@ async fn run(replica: &Arc<Replica>, map: &Arc<MapView>, errand: Errand) {
         let keys: Vec<UnsettledKey> = wanted.iter().map(|(key, ..)| *key).collect();
         let of_store = Arc::clone(replica);
         let read = blocking(move || {
-            let failed = |error: rangekeeper_storage::StoreError| {
-                Refusal::new(proto::Reason::Failed, error.to_string())
-            };
             of_store.store().read_unsettled(shard, &keys, &|| false).map_err(failed)
         });
-        let chunks = match read.await {
-            Ok(chunks) => chunks,
+        let bundle = match read.await {
+            Ok(bundle) => bundle,
             Err(error) => {
                 tracing::error!(%shard, %error, "failed to read what a place missed");
                 return;
             }
         };
-        match bring(&peer, map, shard, chunks).await {
+        match bring(&peer, map, shard, bundle).await {
             Ok(Some((given, of_peer))) => {
                 for (key, mark, _) in wanted {
                     let view = map.shard(shard);
@@ -130,39 +130,36 @@ async fn run(replica: &Arc<Replica>, map: &Arc<MapView>, errand: Errand) {
     }
 }
 
-/// Brings chunks to a peer; gives the epoch under which it has all of them.
+/// Brings a peer what it may lack; gives the epoch under which it has all of it.
 async fn bring(
     peer: &Peer,
     map: &MapView,
     shard: ShardId,
-    days: Vec<(Day, Vec<Entry>)>,
+    bundle: Bundle,
 ) -> Result<Option<(Epoch, Vec<proto::HeldChunk>)>, PeerError> {
-    let mut chunks = days.into_iter().flat_map(|(day, entries)| {
-        entries.into_iter().map(move |entry| delivered_chunk(day, entry))
-    });
+    let mut items = Item::all_of(bundle);
     let (mut given, mut held) = (map.epoch(), Vec::new());
     loop {
-        let mut bytes = 0;
-        let mut part = Vec::new();
-        for chunk in chunks.by_ref() {
-            bytes += chunk.value.len() + chunk.labels.len();
-            part.push(chunk);
-            if bytes >= MESSAGE_BYTES {
-                break;
-            }
-        }
-        if part.is_empty() {
-            return Ok(Some((given, held)));
-        }
-        let request = proto::DeliverRequest {
-            header: None,
+        let mut request = proto::DeliverRequest {
             view: Some(map.view().into()),
             shard: u32::from(shard.0),
-            chunks: part,
+            ..proto::DeliverRequest::default()
         };
+        let mut bytes = 0;
+        while bytes < MESSAGE_BYTES
+            && let Some(item) = items.next()
+        {
+            bytes += item.bytes();
+            item.add_to(&mut request);
+        }
+        if bytes == 0 {
+            return Ok(Some((given, held)));
+        }
+        let extras = request.exemplars.len() + request.statements.len();
         let deadline = Instant::now() + DELIVER_WITHIN;
         let answer = peer.deliver(request, Call { deadline, urgency: Urgency::MayMiss }).await?;
-        if answer.fault.is_some() {
+        // Who does not know of exemplars and metadata yet does not have them either.
+        if answer.fault.is_some() || answer.extras != extras as u64 {
             return Ok(None);
         }
         given = given.min(Epoch(answer.given));
@@ -170,18 +167,7 @@ async fn bring(
     }
 }
 
-fn delivered_chunk(day: Day, entry: Entry) -> proto::DeliveredChunk {
-    proto::DeliveredChunk {
-        day: day.0,
-        window_in_day: u32::from(entry.window.0),
-        series: Bytes::copy_from_slice(&entry.id.0),
-        tenant: entry.tenant.as_str().to_owned(),
-        labels: Bytes::copy_from_slice(entry.labels.as_bytes()),
-        value: entry.value.into(),
-    }
-}
-
-/// Tells a place what of the chunks that it was brought is at all places now.
+/// Tells a place what of all that it was brought is at all places now.
 async fn tell(
     peer: &Peer,
     shard: ShardId,
@@ -203,32 +189,7 @@ async fn tell(
     }
 }
 
-/// What says in a message that a whole day is meant.
-const WHOLE_DAY: u32 = u32::MAX;
-
-fn key_of(held: &proto::HeldChunk) -> Option<UnsettledKey> {
-    let day = Day(held.day);
-    if held.window_in_day == WHOLE_DAY {
-        return Some(UnsettledKey::Day(day));
-    }
-    let window = u8::try_from(held.window_in_day).ok()?;
-    let series = SeriesId(<[u8; SeriesId::BYTES]>::try_from(&held.series[..]).ok()?);
-    Some(UnsettledKey::Chunk(Window::new(day, WindowInDay(window)), series))
-}
-
-fn held_of(key: UnsettledKey, mark: Mark) -> Option<proto::HeldChunk> {
-    let (day, window_in_day, series) = match key {
-        UnsettledKey::Record(_) => return None,
-        UnsettledKey::Chunk(window, series) => {
-            let series = Bytes::copy_from_slice(&series.0);
-            (window.day(), u32::from(window.in_day().0), series)
-        }
-        UnsettledKey::Day(day) => (day, WHOLE_DAY, Bytes::new()),
-    };
-    Some(proto::HeldChunk { day: day.0, window_in_day, series, mark: mark.0 })
-}
-
-/// Settles chunks that were brought here and that all places have.
+/// Settles what was brought here and what all places have.
 pub(crate) fn settle_chunks(replica: &Replica, chunks: &[proto::SettledChunks]) {
     for of_shard in chunks {
         let Ok(shard) = u16::try_from(of_shard.shard) else { continue };
@@ -259,27 +220,45 @@ pub(crate) async fn take_delivery(
     }
     let given = replica.topology().given(routed);
     let of_store = Arc::clone(&replica);
-    let held = blocking(move || {
-        let mut days: BTreeMap<Day, Vec<Entry>> = BTreeMap::new();
-        for chunk in &request.chunks {
-            days.entry(Day(chunk.day)).or_default().push(entry_of(chunk, shard)?);
-        }
-        let mut held = Vec::new();
-        for (day, entries) in days {
-            let failed = |error: rangekeeper_storage::StoreError| {
-                Refusal::new(proto::Reason::Failed, error.to_string())
-            };
-            let taken = of_store.store().ingest(day, &entries).map_err(failed)?;
-            held.extend(taken.into_iter().filter_map(|(key, mark)| held_of(key, mark)));
-        }
-        Ok(held)
-    });
-    let held = held.await?;
+    let extras = (request.exemplars.len() + request.statements.len()) as u64;
+    let held = blocking(move || take(of_store.store(), shard, &request)).await?;
     let verdict = judge(&replica, shard, routed);
     if verdict != Verdict::Ok {
         return Ok(refused(verdict));
     }
-    Ok(proto::DeliverAnswer { header: None, given: given.0, fault: None, held })
+    Ok(proto::DeliverAnswer { header: None, given: given.0, fault: None, held, extras })
+}
+
+fn take(
+    store: &Store,
+    shard: ShardId,
+    request: &proto::DeliverRequest,
+) -> Result<Vec<proto::HeldChunk>, Refusal> {
+    let mut days: BTreeMap<Day, Vec<Entry>> = BTreeMap::new();
+    for chunk in &request.chunks {
+        days.entry(Day(chunk.day)).or_default().push(entry_of(chunk, shard)?);
+    }
+    let exemplars = request.exemplars.iter().map(|exemplar| exemplar_of(exemplar, shard));
+    let exemplars: Vec<_> = exemplars.collect::<Result<_, _>>()?;
+    let statements = request.statements.iter().map(statement_of);
+    let statements: Vec<_> = statements.collect::<Result<_, _>>()?;
+    for statement in &statements {
+        let family = &statement.family;
+        if store.family_shard(&family.tenant, &family.family).map_err(failed)? != shard {
+            return Err(malformed("a family of another shard"));
+        }
+    }
+    let mut taken = Vec::new();
+    for (day, entries) in days {
+        taken.extend(store.ingest(day, &entries).map_err(failed)?);
+    }
+    taken.extend(store.ingest_extras(shard, &exemplars, &statements).map_err(failed)?);
+    Ok(taken.into_iter().filter_map(|(key, mark)| held_of(key, mark)).collect())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
+fn failed(error: StoreError) -> Refusal {
+    Refusal::new(proto::Reason::Failed, error.to_string())
 }
 
 fn judge(replica: &Replica, shard: ShardId, routed: Version) -> Verdict {
@@ -288,25 +267,4 @@ fn judge(replica: &Replica, shard: ShardId, routed: Version) -> Verdict {
     let place = map.me.zip(view).and_then(|(me, view)| view.place_of(me));
     let Some(place) = place else { return Verdict::StaleEpoch { mine: map.epoch() } };
     replica.topology().judge_write(shard, place, routed, replica.store_id())
-}
-
-fn entry_of(chunk: &proto::DeliveredChunk, shard: ShardId) -> Result<Entry, Refusal> {
-    let id = <[u8; SeriesId::BYTES]>::try_from(&chunk.series[..]);
-    let id = SeriesId(id.map_err(|_| malformed("an id that is none"))?);
-    if id.shard() != shard {
-        return Err(malformed("a series of another shard"));
-    }
-    let window = u8::try_from(chunk.window_in_day).map(WindowInDay);
-    Ok(Entry {
-        id,
-        tenant: TenantId::new(&chunk.tenant).map_err(|error| malformed(&error.to_string()))?,
-        labels: Labels::from_canonical(&chunk.labels)
-            .map_err(|error| malformed(&error.to_string()))?,
-        window: window.map_err(|_| malformed("a window that cannot be"))?,
-        value: chunk.value.to_vec(),
-    })
-}
-
-fn malformed(text: &str) -> Refusal {
-    Refusal::new(proto::Reason::Malformed, text)
 }

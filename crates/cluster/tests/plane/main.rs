@@ -4,7 +4,7 @@
 mod stage;
 
 use rangekeeper_storage::Clock;
-use stage::{Stage, until};
+use stage::{Node, Part, Stage, until};
 
 fn now() -> i64 {
     Clock::system().now_ms()
@@ -84,6 +84,53 @@ async fn with_one_node_away_everything_goes_on_and_it_gets_what_it_missed() {
         assert_eq!(node.read("up").await.unwrap().len(), 300);
     }
     for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
+/// A sender of 2.0 has samples, exemplars and metadata in one request, one of 1.0 metadata apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn exemplars_and_metadata_that_a_node_missed_arrive_too() {
+    let mut stage = Stage::new(3, 3).await;
+    let [a, b, c] = stage.start(["a", "b", "c"]).await;
+    let at_ms = now();
+    assert_eq!(a.write("http", 0..50, at_ms).await.unavailable, None);
+    c.kill().await;
+    let all = [Part::Sample, Part::Exemplar, Part::Metadata("requests")];
+    let routed = a.send("http", 0..50, &all, at_ms + 1).await;
+    assert_eq!((routed.unavailable, routed.stored.exemplars), (None, 50));
+    let routed = b.send("http", 0..50, &[Part::Exemplar], at_ms + 2).await;
+    assert_eq!((routed.unavailable, routed.stored.exemplars), (None, 50));
+    let families: Vec<String> = (0..40).map(|number| format!("family_{number}")).collect();
+    assert_eq!(b.tell(&families, "of 1.0").await.unavailable, None);
+    assert_eq!(a.tell(&families, "said again").await.unavailable, None);
+    let mut told: std::collections::BTreeSet<_> = families
+        .iter()
+        .flat_map(|family| ["of 1.0", "said again"].map(|help| (family.clone(), help.to_owned())))
+        .collect();
+    told.insert(("http".to_owned(), "requests".to_owned()));
+    // One of the two that know what was missed forgets what it has in memory.
+    until("the database knows what is unsettled", || a.unsettled().records == 0).await;
+    a.kill().await;
+
+    let [a, c] = stage.start(["a", "c"]).await;
+    let has_all = |node: &Node| node.own_exemplars("http") == 100 && node.own_metadata() == told;
+    until("what it missed arrives", || has_all(&c)).await;
+    for node in [&a, &b, &c] {
+        assert!(has_all(node));
+        until("everything is settled", || {
+            let stats = node.unsettled();
+            stats.records + stats.chunks + stats.days == 0
+        })
+        .await;
+    }
+    a.kill().await;
+    b.kill().await;
+    assert!(has_all(&c), "its own store alone");
+    c.kill().await;
+    let [a, b, c] = stage.start(["a", "b", "c"]).await;
+    for node in [a, b, c] {
+        assert!(has_all(&node), "after a crash");
         node.stop().await;
     }
 }

@@ -1,7 +1,7 @@
 //! Whole nodes of one cluster in one process: store, agent, data plane, real connections; ZooKeeper
 //! is its twin in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use rangekeeper_cluster::{
 use rangekeeper_coordination::memory::MemoryEnsemble;
 use rangekeeper_coordination::{Cluster, Coordination, CoordinationMetrics, Settings};
 use rangekeeper_model::{
-    BootCount, ClusterId, Labels, MatchOp, Matcher, NodeId, Samples, ShardCount, StoreId, TenantId,
-    TimeRange,
+    BootCount, ClusterId, Labels, MatchOp, Matcher, MetricType, NodeId, Samples, ShardCount,
+    StoreId, TenantId, TimeRange,
 };
 use rangekeeper_placement::{Policy, Replication};
 use rangekeeper_storage::{
-    Clock, ClusterIdentity, ReadLimits, RetentionBy, Store, StoreOptions, UnsettledStats,
+    Clock, ClusterIdentity, FamilyKey, FamilyMetadata, MetadataRow, ReadLimits, RetentionBy, Store,
+    StoreOptions, UnsettledStats,
 };
 use rangekeeper_telemetry::Registry;
 use tempfile::TempDir;
@@ -52,6 +53,14 @@ pub struct Node {
     pub store: Store,
     pub control: Control,
     plane: Plane,
+}
+
+/// What a request has of a series.
+pub enum Part {
+    Sample,
+    Exemplar,
+    /// With this help.
+    Metadata(&'static str),
 }
 
 impl Stage {
@@ -190,22 +199,74 @@ impl Node {
 
     /// Writes one sample of each series `metric{number="…"}`.
     pub async fn write(&self, metric: &str, numbers: std::ops::Range<u32>, at_ms: i64) -> Routed {
+        self.send(metric, numbers, &[Part::Sample], at_ms).await
+    }
+
+    /// Writes these parts for each series `metric{number="…"}`, in one request.
+    pub async fn send(
+        &self,
+        metric: &str,
+        numbers: std::ops::Range<u32>,
+        parts: &[Part],
+        at_ms: i64,
+    ) -> Routed {
         let tenant = TenantId::new("anonymous").unwrap();
         let mut write = self.router().write(&tenant).unwrap();
         let mut all = Vec::new();
         for number in numbers {
-            let number = number.to_string();
-            let pairs = [("__name__", metric), ("number", &number)];
-            let labels = Labels::from_pairs(pairs).unwrap();
+            let (text, value) = (number.to_string(), f64::from(number));
+            let labels = Labels::from_pairs([("__name__", metric), ("number", &text)]).unwrap();
             let hash = write.hasher().hash(labels.as_bytes());
-            write.series(hash, labels.as_bytes());
-            write.float(at_ms, 0, f64::from(number.parse::<u32>().unwrap()));
+            let row = write.series(hash, labels.as_bytes());
+            for part in parts {
+                match part {
+                    Part::Sample => write.float(at_ms, 0, value),
+                    Part::Exemplar => {
+                        let trace = Labels::from_pairs([("trace", text.as_str())]).unwrap();
+                        write.exemplar(row, at_ms, value, trace);
+                    }
+                    Part::Metadata(help) => {
+                        let family = FamilyKey { tenant: tenant.clone(), family: metric.into() };
+                        write.metadata(family, said(help));
+                    }
+                }
+            }
             all.push(labels);
         }
         for row in write.resolve() {
             write.define(row, all[row.number()].clone());
         }
         write.commit().await
+    }
+
+    /// Says something of metric families, in a request without series.
+    pub async fn tell(&self, families: &[String], help: &str) -> Routed {
+        let tenant = TenantId::new("anonymous").unwrap();
+        let mut write = self.router().write(&tenant).unwrap();
+        for family in families {
+            let family = FamilyKey { tenant: tenant.clone(), family: family.clone() };
+            write.metadata(family, said(help));
+        }
+        write.commit().await
+    }
+
+    /// The exemplars of a metric that the node's own store has.
+    pub fn own_exemplars(&self, metric: &str) -> usize {
+        let tenant = TenantId::new("anonymous").unwrap();
+        let selector = vec![Matcher::new(MatchOp::Equal, "__name__", metric).unwrap()];
+        let found = self.store.exemplars(&tenant, &[selector], TimeRange::ALL, &|| false).unwrap();
+        found.iter().map(|series| series.exemplars.len()).sum()
+    }
+
+    /// What the node's own store has been told: family and help.
+    pub fn own_metadata(&self) -> BTreeSet<(String, String)> {
+        let tenant = TenantId::new("anonymous").unwrap();
+        let rows = self.store.metadata(&tenant, None).unwrap().into_iter();
+        let row = |row: MetadataRow| {
+            let family = row.family;
+            row.metadata.into_iter().map(move |said| (family.clone(), said.help))
+        };
+        rows.flat_map(row).collect()
     }
 
     /// All samples of a metric, as (number, time, value).
@@ -273,6 +334,11 @@ fn listen(address: SocketAddr) -> TcpListener {
     socket.set_reuseport(true).unwrap();
     socket.bind(address).unwrap();
     socket.listen(128).unwrap()
+}
+
+fn said(help: &str) -> FamilyMetadata {
+    let unit = String::new();
+    FamilyMetadata { metric_type: MetricType::Counter, help: help.to_owned(), unit }
 }
 
 /// Waits until something holds.

@@ -71,6 +71,7 @@ pub fn writes_of(key: UnsettledKey) -> Set {
         UnsettledKey::Record(position) => 1 << position.0,
         UnsettledKey::Chunk(_, series) => 1 << series.0[0],
         UnsettledKey::Day(day) => 0xff << (day.0 * 8),
+        UnsettledKey::Exemplars(..) | UnsettledKey::Metadata => unreachable!("none is written"),
     }
 }
 

@@ -21,6 +21,21 @@ pub struct Exemplar<'a> {
     pub labels: &'a [u8],
 }
 
+impl Exemplar<'_> {
+    /// Its key in `exemplars`.
+    pub(super) fn key(&self, day: Day, id: SeriesId) -> Vec<u8> {
+        let hash = xxh3_64_with_seed(self.labels, self.value.to_bits());
+        keys::exemplar(day, id, self.timestamp_ms, hash)
+    }
+
+    /// Its value there.
+    pub(super) fn stored(&self) -> Vec<u8> {
+        let mut value = self.value.to_bits().to_le_bytes().to_vec();
+        value.extend_from_slice(self.labels);
+        value
+    }
+}
+
 /// Collects what [`Db::write`] then writes at once. What lies below the floor is left out. Dropped
 /// unwritten, it writes nothing and gives back what [`Db::register`] reserved.
 pub struct Batch<'db> {
@@ -70,11 +85,8 @@ impl<'db> Batch<'db> {
         if day < self.db.floor() {
             return;
         }
-        let hash = xxh3_64_with_seed(exemplar.labels, exemplar.value.to_bits());
-        let mut value = exemplar.value.to_bits().to_le_bytes().to_vec();
-        value.extend_from_slice(exemplar.labels);
-        let key = keys::exemplar(day, id, exemplar.timestamp_ms, hash);
-        self.rocks.put_cf(self.db.family(Family::Exemplars), key, value);
+        let family = self.db.family(Family::Exemplars);
+        self.rocks.put_cf(family, exemplar.key(day, id), exemplar.stored());
     }
 
     /// Adds what is said of a metric family.

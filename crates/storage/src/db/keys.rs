@@ -42,6 +42,13 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The window number under which a day's windows lie once they are encoded together.
 pub const WHOLE_DAY: WindowInDay = WindowInDay(WINDOWS_A_DAY);
 
+/// In the place of a window, where parts of a day are named: a series' exemplars.
+pub const EXEMPLARS: WindowInDay = WindowInDay(WINDOWS_A_DAY + 1);
+
+/// In the place of a window, where a shard's parts are named: what was said of metric families. Of
+/// series and day only the shard counts.
+pub const METADATA: WindowInDay = WindowInDay(WINDOWS_A_DAY + 2);
+
 /// A column family. The number is its id in RocksDB's manifest: families are created in this order
 /// and never dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use rangekeeper_model::{Day, TenantId};
 use rocksdb::WriteBatch;
 
 use super::keys::{self, Family};
-use super::{Db, DbError, unsynced};
+use super::{Db, DbError, Stop, unsynced};
 
 const STATEMENT: u8 = 1;
 const DAMAGED: u8 = 2;
@@ -125,6 +125,13 @@ fn write(statements: &Statements<'_>, damaged: &BTreeSet<&[u8]>) -> Vec<u8> {
     value
 }
 
+/// Whose family a key in `metadata` is of, and its name.
+fn family_of(key: &[u8]) -> Option<(TenantId, &str)> {
+    let (tenant, family) = keys::take_part(key)?;
+    let tenant = TenantId::new(std::str::from_utf8(&tenant).ok()?).ok()?;
+    Some((tenant, std::str::from_utf8(family).ok()?))
+}
+
 fn append_text(value: &mut Vec<u8>, text: &[u8]) {
     let length = u32::try_from(text.len()).expect("a value of RocksDB is shorter than 4 GiB");
     value.extend_from_slice(&length.to_le_bytes());
@@ -168,6 +175,38 @@ impl Db {
             iterator.next();
         }
         iterator.status().map_err(|e| self.read_failed("read metadata", None, e))
+    }
+
+    /// Calls `each` with the families of all tenants for which `wanted` holds, and what was said of
+    /// them since the floor. Fails where that cannot be read whole.
+    pub(crate) fn scan_metadata(
+        &self,
+        stop: Stop<'_>,
+        wanted: impl Fn(&TenantId, &str) -> bool,
+        mut each: impl FnMut(TenantId, &str, Vec<MetadataEntry>),
+    ) -> Result<(), DbError> {
+        const OPERATION: &str = "scan metadata";
+        let floor = self.floor();
+        let damaged = |detail| self.unreadable(OPERATION, floor, detail);
+        let mut iterator = self.iterator(Family::Metadata, vec![0xff; 256], true);
+        iterator.seek_to_first();
+        while let Some((key, value)) = iterator.item() {
+            let (tenant, family) =
+                family_of(key).ok_or_else(|| damaged("a family's key is cut"))?;
+            if wanted(&tenant, family) {
+                let (mut entries, whole) = decode(value);
+                if !whole {
+                    return Err(damaged("what was said of a family is cut"));
+                }
+                entries.retain(|entry| entry.last_day >= floor);
+                each(tenant, family, entries);
+            }
+            if stop() {
+                return Err(DbError::Interrupted { operation: OPERATION });
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|e| self.read_failed(OPERATION, None, e))
     }
 
     /// Forgets statements that nobody made since the floor. The caller keeps writers out: a merge

@@ -78,14 +78,16 @@ pub struct Metadata<'a> {
     pub unit: &'a str,
 }
 
-/// A chunk that went past the head straight into the database.
+/// What went past the head straight into the database: a chunk, a series' exemplars of a day, or
+/// what was said of a shard's metric families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Import {
     /// The series.
     pub series: SeriesId,
     /// The chunk's day.
     pub day: Day,
-    /// The chunk's window in that day.
+    /// The chunk's window in that day; or [`EXEMPLARS`](crate::db::EXEMPLARS) or
+    /// [`METADATA`](crate::db::METADATA).
     pub window: WindowInDay,
 }
 

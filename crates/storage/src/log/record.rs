@@ -126,7 +126,7 @@ impl<'a> RecordView<'a> {
         MetadataEntries { rest: Cursor::new(self.sections[4]), malformed }
     }
 
-    /// Keys of chunks that went past the head straight into the database.
+    /// Keys of what went past the head straight into the database.
     pub fn imports(&self) -> Result<impl Iterator<Item = Import> + use<'a>, MalformedRecord> {
         let (entries, rest) = self.sections[5].as_chunks::<IMPORT_BYTES>();
         if !rest.is_empty() {

@@ -209,7 +209,7 @@ impl<'a> TailRecord<'a> {
         self.view.metadata().filter(move |entry| entry.as_ref().map_or(true, |m| m.shard == shard))
     }
 
-    /// Keys of chunks that went straight into the database.
+    /// Keys of what went straight into the database.
     pub fn imports(&self) -> Result<impl Iterator<Item = Import> + use<'a>, MalformedRecord> {
         let shard = self.shard;
         Ok(self.view.imports()?.filter(move |import| import.series.shard() == shard))

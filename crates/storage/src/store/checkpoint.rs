@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rangekeeper_model::{Day, Labels, SeriesId, ShardId, TenantId};
 
 use super::engine::Engine;
-use crate::db::{self, Batch, DbError, MetadataEntry, Registration};
+use crate::db::{Batch, DbError, Registration};
 use crate::head::stripe::{Fill, Taken};
 use crate::log::{Durability, Position, Ticket};
 use crate::unsettled::UnsettledSets;
@@ -69,20 +69,11 @@ impl Engine {
             batch.merge_chunk(entry.window.day(), entry.id, entry.window.in_day(), value);
         }
         for exemplar in taken.exemplars.iter() {
-            let labels = exemplar.labels.as_bytes();
-            let (timestamp_ms, value) = (exemplar.timestamp_ms, exemplar.value);
-            let stored = db::Exemplar { timestamp_ms, value, labels };
-            batch.exemplar(Day::of(timestamp_ms), exemplar.id, &stored);
+            exemplar.put_into(&mut batch);
         }
         let today = Day::of(self.clock.now_ms());
         for (family, metadata) in &taken.metadata {
-            let entry = MetadataEntry {
-                kind: metadata.metric_type.name().to_owned(),
-                help: metadata.help.clone(),
-                unit: metadata.unit.clone(),
-                last_day: today,
-            };
-            batch.metadata(&family.tenant, &family.family, &entry);
+            batch.metadata(&family.tenant, &family.family, &metadata.entry(today));
         }
         batch.checkpoint(stripe_number(stripe), taken.watermark.0);
         // In the same batch: replay passes over what is claimed, and would not see the newest.

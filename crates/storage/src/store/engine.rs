@@ -168,11 +168,12 @@ impl Engine {
         }
     }
 
-    /// Keeps metadata in the stripe of its family until the next checkpoint.
-    pub(crate) fn put_metadata(&self, family: FamilyKey, metadata: FamilyMetadata) {
+    /// Keeps metadata in the stripe of its family until the next checkpoint; says in which shard.
+    pub(crate) fn put_metadata(&self, family: FamilyKey, metadata: FamilyMetadata) -> ShardId {
         self.remember_family(&family, &metadata);
         let shard = self.family_shard(&family.tenant, &family.family);
         self.head.stripe(self.head.stripe_of(shard)).push_metadata(family, metadata, self.now_s());
+        shard
     }
 
     /// Whether the sender says something of the family that was not said today. Senders repeat all

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rangekeeper_model::{Day, Labels, MetricType, SeriesId, ShardId, TenantId, Window};
+use rangekeeper_model::{Day, Labels, MetricType, ShardId, TenantId, Window};
 use rangekeeper_placement::UnsettledKey;
 
 use super::StoreError;
@@ -133,12 +133,13 @@ impl Replayer<'_> {
                     continue;
                 };
                 stripe.append(*slot, (sample.timestamp_ms, sample.start_ms, sample.value), now_s);
-                touched.push((stripe.series(*slot).id, Window::of(sample.timestamp_ms)));
+                let id = stripe.series(*slot).id;
+                touched.push(UnsettledKey::Chunk(Window::of(sample.timestamp_ms), id));
                 self.engine.saw(sample.timestamp_ms);
                 replayed.samples += 1;
             }
             drop(stripe);
-            self.keep_unsettled(record, touched);
+            self.keep_unsettled(record, run.shard, touched);
         }
         for run in record.histograms()? {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
@@ -150,12 +151,13 @@ impl Replayer<'_> {
                     continue;
                 };
                 self.engine.saw(sample.timestamp_ms);
-                touched.push((stripe.series(*slot).id, Window::of(sample.timestamp_ms)));
+                let id = stripe.series(*slot).id;
+                touched.push(UnsettledKey::Chunk(Window::of(sample.timestamp_ms), id));
                 stripe.append_histogram(*slot, sample, now_s);
                 replayed.samples += 1;
             }
             drop(stripe);
-            self.keep_unsettled(record, touched);
+            self.keep_unsettled(record, run.shard, touched);
         }
         Ok(())
     }
@@ -168,14 +170,18 @@ impl Replayer<'_> {
         let now_s = self.engine.now_s();
         for run in record.exemplars()? {
             let Some(mut stripe) = self.due(record, run.shard) else { continue };
+            let mut keys = Vec::new();
             for exemplar in run.elements {
                 let exemplar = exemplar?;
                 let Some(slot) = references.get(&exemplar.reference) else { continue };
                 let Ok(labels) = Labels::from_canonical(exemplar.labels) else { continue };
                 let id = stripe.series(*slot).id;
                 let (timestamp_ms, value) = (exemplar.timestamp_ms, exemplar.value);
+                keys.push(UnsettledKey::Exemplars(Day::of(timestamp_ms), id));
                 stripe.push_exemplar(Exemplar { id, timestamp_ms, value, labels }, now_s);
             }
+            drop(stripe);
+            self.keep_unsettled(record, run.shard, keys);
         }
         for entry in record.metadata() {
             let entry = entry?;
@@ -188,21 +194,23 @@ impl Replayer<'_> {
                 unit: entry.unit.to_owned(),
             };
             stripe.push_metadata(family, metadata, now_s);
+            drop(stripe);
+            self.keep_unsettled(record, entry.shard, vec![UnsettledKey::Metadata]);
         }
         Ok(())
     }
 
-    /// What a record holds that is not noted to be settled is unsettled again: by series and
-    /// window, as nobody remembers the record by its position.
-    fn keep_unsettled(&self, record: &RecordView<'_>, mut touched: Vec<(SeriesId, Window)>) {
+    /// What a record holds that is not noted to be settled is unsettled again: by keys of one
+    /// shard, as nobody remembers the record by its position.
+    fn keep_unsettled(&self, record: &RecordView<'_>, shard: ShardId, mut keys: Vec<UnsettledKey>) {
         let Some(unsettled) = &self.engine.unsettled else { return };
         if record.position().0 <= self.engine.low_water.load(Ordering::Acquire) {
             return;
         }
         let now_ms = self.engine.clock.now_ms();
-        touched.dedup();
-        for (id, window) in touched {
-            unsettled.add(id.shard(), UnsettledKey::Chunk(window, id), now_ms);
+        keys.dedup();
+        for key in keys {
+            unsettled.add(shard, key, now_ms);
         }
     }
 

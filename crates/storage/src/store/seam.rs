@@ -6,16 +6,14 @@
 //! is in the tail, and what both have is the same set. So nothing is pinned while a shard is
 //! copied.
 
-use std::sync::Arc;
-
-use rangekeeper_model::{Day, SeriesId, ShardId, TimeRange, Window, WindowInDay};
-use rangekeeper_placement::{Mark, UnsettledKey};
+use rangekeeper_model::{Day, ShardId, TimeRange, Window, WindowInDay};
+use rangekeeper_placement::{Added, Mark, UnsettledKey};
 
 use super::engine::Engine;
 use super::{Store, StoreError};
 use crate::db::{Entry, Stop};
 use crate::log::{Import, Position, RecordEncoder, SubmitError, Tail};
-use crate::unsettled::Touched;
+use crate::unsettled::{Touched, UnsettledSets};
 
 /// The chunks of one shard on one day.
 #[derive(Debug)]
@@ -114,14 +112,10 @@ impl Engine {
     }
 
     /// See [`Store::ingest`].
-    fn ingest(
-        self: &Arc<Self>,
-        day: Day,
-        entries: &[Entry],
-    ) -> Result<Vec<(UnsettledKey, Mark)>, StoreError> {
+    fn ingest(&self, day: Day, entries: &[Entry]) -> Result<Vec<(UnsettledKey, Mark)>, StoreError> {
         let Some(unsettled) = &self.unsettled else {
             self.db.import(day, entries)?;
-            self.log_imports(day, entries.iter())?;
+            self.log_imports(entries.iter().map(|entry| of_chunk(day, entry)))?;
             return Ok(Vec::new());
         };
         let news = self.news_of(day, entries)?;
@@ -141,27 +135,20 @@ impl Engine {
             self.write_with_account((first.shard(), last.shard()), batch)
         })?;
         drop(writing);
-        self.log_imports(day, news.entries.iter().copied())?;
-        // What has become part of a day meanwhile is alone no more.
-        added.retain(|(shard, added)| {
-            let mark = unsettled.with(*shard, |entries| entries.mark(added.key));
-            added.is_alone && mark == Some(added.mark)
-        });
-        Ok(added.into_iter().map(|(_, added)| (added.key, added.mark)).collect())
+        self.log_imports(news.entries.iter().map(|entry| of_chunk(day, entry)))?;
+        Ok(unsettled.alone(added))
     }
 
     /// Gives what went straight into the database a position, so that a shard's tail shows it.
-    fn log_imports<'e>(
-        self: &Arc<Self>,
-        day: Day,
-        entries: impl Iterator<Item = &'e Entry>,
+    pub(super) fn log_imports(
+        &self,
+        imports: impl Iterator<Item = Import>,
     ) -> Result<(), StoreError> {
         let mut encoder = RecordEncoder::new();
-        let mut previous: Option<(SeriesId, WindowInDay)> = None;
-        for entry in entries {
-            if previous != Some((entry.id, entry.window)) {
-                encoder.import(Import { series: entry.id, day, window: entry.window });
-                previous = Some((entry.id, entry.window));
+        let mut previous = None;
+        for import in imports {
+            if previous.replace(import) != Some(import) {
+                encoder.import(import);
             }
         }
         let log = self.log();
@@ -174,5 +161,21 @@ impl Engine {
                 Err(error) => return Err(StoreError::NotOpen(error.to_string())),
             }
         }
+    }
+}
+
+fn of_chunk(day: Day, entry: &Entry) -> Import {
+    Import { series: entry.id, day, window: entry.window }
+}
+
+impl UnsettledSets {
+    /// Those of the additions whose entries hold nothing else still: what has become part of a day
+    /// meanwhile is alone no more.
+    pub(super) fn alone(&self, mut added: Vec<(ShardId, Added)>) -> Vec<(UnsettledKey, Mark)> {
+        added.retain(|(shard, added)| {
+            let mark = self.with(*shard, |entries| entries.mark(added.key));
+            added.is_alone && mark == Some(added.mark)
+        });
+        added.into_iter().map(|(_, added)| (added.key, added.mark)).collect()
     }
 }

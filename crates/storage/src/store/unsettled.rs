@@ -13,6 +13,7 @@ use rangekeeper_model::{
 use rangekeeper_placement::{Mark, Place, Shard, Tally, UnsettledKey};
 
 use super::engine::Engine;
+use super::extras::Bundle;
 use super::{Store, StoreError};
 use crate::db::{Batch, DbError, Entry, Stop, WHOLE_DAY, Windows};
 use crate::log::Position;
@@ -38,7 +39,7 @@ impl Store {
     }
 
     /// At most `most` entries of `shard` that are to be delivered, of the oldest time first, with
-    /// their marks and with the places that are known to have them: chunks and days. A record that
+    /// their marks and with the places that are known to have them. A record that
     /// is not settled in time becomes such entries.
     pub fn undelivered(&self, shard: ShardId, most: usize) -> Vec<(UnsettledKey, Mark, Tally)> {
         let entries = self.with_unsettled(|unsettled| {
@@ -50,17 +51,18 @@ impl Store {
         entries.unwrap_or_default()
     }
 
-    /// What `keys` of `shard` hold now, by day, for delivering it: as it lies where whole days are
+    /// What `keys` of `shard` hold now, for delivering it: chunks as they lie where whole days are
     /// asked for, else exactly the windows asked for. Fails where some of it is damaged. Blocks.
     pub fn read_unsettled(
         &self,
         shard: ShardId,
         keys: &[UnsettledKey],
         stop: Stop<'_>,
-    ) -> Result<Vec<(Day, Vec<Entry>)>, StoreError> {
+    ) -> Result<Bundle, StoreError> {
         let engine = self.engine()?;
-        let mut days = BTreeSet::new();
+        let (mut days, mut exemplars) = (BTreeSet::new(), BTreeSet::new());
         let mut chunks: BTreeMap<Day, BTreeMap<SeriesId, u16>> = BTreeMap::new();
+        let mut bundle = Bundle::default();
         for key in keys {
             match *key {
                 UnsettledKey::Day(day) => drop(days.insert(day)),
@@ -68,17 +70,21 @@ impl Store {
                     let of_day = chunks.entry(window.day()).or_default();
                     *of_day.entry(id).or_default() |= 1 << window.in_day().0;
                 }
+                UnsettledKey::Exemplars(day, id) => drop(exemplars.insert((day, id))),
+                UnsettledKey::Metadata => bundle.metadata = engine.metadata_of(shard, stop)?,
                 UnsettledKey::Record(_) => {}
             }
         }
-        let mut found = Vec::new();
         for day in &days {
-            found.push((*day, self.scan(shard, *day, stop)?.entries));
+            bundle.chunks.push((*day, self.scan(shard, *day, stop)?.entries));
+            bundle.exemplars.append(&mut engine.exemplars_in(shard, *day, stop)?);
         }
         for (day, series) in chunks.into_iter().filter(|(day, _)| !days.contains(day)) {
-            found.push((day, engine.read_windows(day, &series, stop)?));
+            bundle.chunks.push((day, engine.read_windows(day, &series, stop)?));
         }
-        Ok(found)
+        exemplars.retain(|(day, _)| !days.contains(day));
+        bundle.exemplars.append(&mut engine.exemplars_on(shard, &exemplars)?);
+        Ok(bundle)
     }
 
     /// The place has, synced, what the entry held at `mark`: `given` is the epoch of the map by
@@ -307,8 +313,10 @@ fn range_of(window: Window) -> TimeRange {
 fn first_window(key: UnsettledKey) -> (Window, UnsettledKey) {
     let window = match key {
         UnsettledKey::Chunk(window, _) => window,
-        UnsettledKey::Day(day) => Window::new(day, WindowInDay(0)),
-        UnsettledKey::Record(_) => Window(0),
+        UnsettledKey::Day(day) | UnsettledKey::Exemplars(day, _) => {
+            Window::new(day, WindowInDay(0))
+        }
+        UnsettledKey::Record(_) | UnsettledKey::Metadata => Window(0),
     };
     (window, key)
 }

@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rangekeeper_model::{HistogramSample, Labels, SeriesHash, SeriesId, ShardId, Window};
+use rangekeeper_model::{Day, HistogramSample, Labels, SeriesHash, SeriesId, ShardId, Window};
+use rangekeeper_placement::UnsettledKey;
 
 use super::WriteError;
 use super::columns::{Columns, Known, NO_SLOT, Row, index};
@@ -18,7 +19,7 @@ use crate::head::{Exemplar, FamilyKey, FamilyMetadata, Tenant};
 use crate::log::{
     self, FileSeq, Flight, FloatSample, Position, RecordEncoder, SeriesRef, SubmitError,
 };
-use crate::unsettled::{Record, Touched};
+use crate::unsettled::{Extras, Record, Touched};
 
 /// How often a record is encoded anew because the log began another file meanwhile. Files change
 /// once in seconds; a second change within one encoding is already a sign that the log is stuck.
@@ -352,9 +353,9 @@ impl Write {
         let now_s = self.engine.now_s();
         let mut committed = Committed { position: Some(position), ..Committed::default() };
         let most = self.columns.known.len() + self.columns.histograms.len();
-        let mut touched = self.engine.unsettled.as_ref().map(|_| Vec::with_capacity(most));
-        self.append_rest(&mut committed, touched.as_mut(), now_s);
-        let has_histograms = touched.as_ref().is_some_and(|touched| !touched.is_empty());
+        let mut noted = self.engine.unsettled.as_ref().map(|_| Noted::with_capacity(most));
+        self.append_rest(&mut committed, noted.as_mut(), now_s);
+        let has_histograms = noted.as_ref().is_some_and(|noted| !noted.touched.is_empty());
         // From here on each series is let go as soon as it has its samples.
         self.columns.rows.clear();
         let Columns { known, stripes, timestamps, values, starts, .. } = &self.columns;
@@ -366,21 +367,26 @@ impl Write {
                     stripe.append(known.slot, (timestamps[at], start_ms, values[at]), now_s);
                 }
                 committed.samples += u64::from(known.count);
-                if let Some(touched) = &mut touched {
+                if let Some(noted) = &mut noted {
                     let id = stripe.series(known.slot).id;
-                    touch(touched, id, &timestamps[known.samples()]);
+                    touch(&mut noted.touched, id, &timestamps[known.samples()]);
                 }
                 stripe.unpin(known.slot);
             }
         }
         self.engine.saw(self.columns.newest_ms);
-        if let (Some(mut touched), Some(unsettled)) = (touched, &self.engine.unsettled) {
+        if let (Some(Noted { mut touched, mut extras }), Some(unsettled)) =
+            (noted, &self.engine.unsettled)
+        {
             if has_histograms {
                 touched.sort_unstable();
                 touched.dedup();
             }
+            extras.sort_unstable();
+            extras.dedup();
             let now_ms = self.engine.clock.now_ms();
-            unsettled.note(position, Record::new(self.tenant.index, now_ms, touched), now_ms);
+            let record = Record::new(self.tenant.index, now_ms, touched, extras);
+            unsettled.note(position, record, now_ms);
         }
         let samples = committed.samples + committed.histograms;
         self.engine.counters.samples.fetch_add(samples, Ordering::Relaxed);
@@ -390,14 +396,14 @@ impl Write {
     fn append_rest(
         &mut self,
         committed: &mut Committed,
-        mut touched: Option<&mut Vec<Touched>>,
+        mut noted: Option<&mut Noted>,
         now_s: u32,
     ) {
         for (at, sample) in std::mem::take(&mut self.columns.histograms) {
             let row = &self.columns.rows[at as usize];
             let mut stripe = self.engine.head.stripe(self.stripe_of(row));
-            if let Some(touched) = &mut touched {
-                touch(touched, stripe.series(row.slot).id, &[sample.timestamp_ms]);
+            if let Some(noted) = &mut noted {
+                touch(&mut noted.touched, stripe.series(row.slot).id, &[sample.timestamp_ms]);
             }
             stripe.append_histogram(row.slot, sample, now_s);
             committed.histograms += 1;
@@ -406,11 +412,18 @@ impl Write {
             let row = &self.columns.rows[at as usize];
             let mut stripe = self.engine.head.stripe(self.stripe_of(row));
             exemplar.id = stripe.series(row.slot).id;
+            if let Some(noted) = &mut noted {
+                let key = UnsettledKey::Exemplars(Day::of(exemplar.timestamp_ms), exemplar.id);
+                noted.extras.push((row.shard, key));
+            }
             stripe.push_exemplar(exemplar, now_s);
             committed.exemplars += 1;
         }
         for (family, metadata) in std::mem::take(&mut self.columns.metadata) {
-            self.engine.put_metadata(family, metadata);
+            let shard = self.engine.put_metadata(family, metadata);
+            if let Some(noted) = &mut noted {
+                noted.extras.push((shard, UnsettledKey::Metadata));
+            }
         }
     }
 
@@ -420,6 +433,18 @@ impl Write {
 
     fn reference(&self, shard: ShardId, slot: u32) -> SeriesRef {
         self.engine.head.reference(self.engine.head.stripe_of(shard), slot)
+    }
+}
+
+/// What a record is noted by as long as it is not settled.
+struct Noted {
+    touched: Vec<Touched>,
+    extras: Extras,
+}
+
+impl Noted {
+    fn with_capacity(touched: usize) -> Self {
+        Self { touched: Vec::with_capacity(touched), extras: Extras::new() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rangekeeper_model::{SeriesId, ShardId, Window};
+use rangekeeper_placement::UnsettledKey;
 
 use crate::head::TenantIndex;
 use crate::log::Position;
@@ -26,7 +27,11 @@ pub(crate) struct Record {
     touched: Arc<Vec<Touched>>,
     /// What is unsettled of it.
     runs: Vec<Run>,
+    extras: Extras,
 }
+
+/// Exemplars and metadata that a record has, mostly none, each with its shard.
+pub(crate) type Extras = Vec<(ShardId, UnsettledKey)>;
 
 /// What lies in one shard.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +42,13 @@ struct Run {
 }
 
 impl Record {
-    /// A record that touched these, which are in the order of shards.
-    pub(crate) fn new(tenant: TenantIndex, noted_ms: i64, touched: Vec<Touched>) -> Self {
+    /// A record that touched these, which are in the order of shards, and has `extras`.
+    pub(crate) fn new(
+        tenant: TenantIndex,
+        noted_ms: i64,
+        touched: Vec<Touched>,
+        extras: Extras,
+    ) -> Self {
         let mut runs: Vec<Run> = Vec::new();
         for (at, touched) in (0u32..).zip(&touched) {
             let shard = touched.id.shard();
@@ -48,7 +58,7 @@ impl Record {
             }
         }
         debug_assert!(runs.is_sorted_by(|a, b| a.shard < b.shard));
-        Self { tenant, noted_ms, touched: Arc::new(touched), runs }
+        Self { tenant, noted_ms, touched: Arc::new(touched), runs, extras }
     }
 
     /// What is unsettled of it, by shard.
@@ -57,8 +67,28 @@ impl Record {
         self.runs.iter().map(move |run| (run.shard, touched(run)))
     }
 
+    /// What is unsettled of it besides samples.
+    pub(crate) fn extras(&self) -> &[(ShardId, UnsettledKey)] {
+        &self.extras
+    }
+
     fn count(&self) -> usize {
-        self.touched.len()
+        self.touched.len() + self.extras.len()
+    }
+
+    /// Forgets its part in `shards`.
+    fn settle(&mut self, shards: &[ShardId]) {
+        self.runs.retain(|run| !shards.contains(&run.shard));
+        self.extras.retain(|(shard, _)| !shards.contains(shard));
+    }
+
+    fn is_settled(&self) -> bool {
+        self.runs.is_empty() && self.extras.is_empty()
+    }
+
+    fn holds(&self, shard: ShardId) -> bool {
+        self.runs.binary_search_by_key(&shard, |run| run.shard).is_ok()
+            || self.extras.iter().any(|(of, _)| *of == shard)
     }
 }
 
@@ -71,7 +101,7 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn insert(&mut self, position: Position, record: Record) {
-        if record.runs.is_empty() {
+        if record.is_settled() {
             return;
         }
         self.touched += record.count();
@@ -88,8 +118,9 @@ impl Records {
         let record = self.by_position.get_mut(&position)?;
         if let Some(shards) = shards {
             let mut left = Record::clone(record);
-            left.runs.retain(|run| !shards.contains(&run.shard));
-            if !left.runs.is_empty() {
+            left.settle(shards);
+            if !left.is_settled() {
+                self.touched -= record.count() - left.count();
                 return Some(std::mem::replace(record, Arc::new(left)));
             }
         }
@@ -109,17 +140,14 @@ impl Records {
     }
 
     pub(super) fn holds(&self, shard: ShardId) -> bool {
-        let has = |record: &Arc<Record>| {
-            record.runs.binary_search_by_key(&shard, |run| run.shard).is_ok()
-        };
-        self.by_position.values().any(has)
+        self.by_position.values().any(|record| record.holds(shard))
     }
 
     pub(super) fn len(&self) -> usize {
         self.by_position.len()
     }
 
-    /// Series and windows that all records hold together.
+    /// Series and windows, and extras, that all records hold together.
     pub(super) fn touched(&self) -> usize {
         self.touched
     }

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use rangekeeper_chunk::Decoder;
 use rangekeeper_model::Epoch;
 use rangekeeper_model::{
-    Labels, Matcher, Samples, SeriesId, ShardCount, ShardId, TenantId, TimeRange, Window,
+    Labels, Matcher, Samples, SeriesId, ShardCount, ShardId, TenantId, TimeRange,
 };
 use rangekeeper_placement::{
-    NodeIndex, Place, Quorum, Replication, Shard, Slot, SlotEpoch, SlotState,
+    Mark, NodeIndex, Place, Quorum, Replication, Shard, Slot, SlotEpoch, SlotState, UnsettledKey,
 };
 use rangekeeper_storage::log::Position;
 use rangekeeper_storage::oracle::Batch;
 use rangekeeper_storage::{
-    ClusterIdentity, ReadLimits, RetentionBy, Scope, Selection, Store, StoreOptions,
+    Bundle, ClusterIdentity, ReadLimits, RetentionBy, Scope, Selection, Store, StoreOptions,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -148,17 +148,6 @@ pub fn unite(selections: &[Selection], range: TimeRange) -> Rows {
     rows.map(|(labels, samples)| (labels, points(&samples))).collect()
 }
 
-/// Series and windows that a batch has samples in.
-pub fn touched(copy: &Copy, tenant: &TenantId, batch: &Batch) -> Vec<(SeriesId, Window)> {
-    let of_row = |row: &rangekeeper_storage::oracle::Row| {
-        let id = copy.id_of(tenant, &row.labels);
-        let floats = row.floats.iter().map(|(at_ms, ..)| *at_ms);
-        let times = floats.chain(row.histograms.iter().map(|sample| sample.timestamp_ms));
-        times.map(move |at_ms| (id, Window::of(at_ms))).collect::<Vec<_>>()
-    };
-    batch.rows.iter().flat_map(of_row).collect()
-}
-
 /// Has the copy at `from` deliver some of what is unsettled in `shard` to the others, and settle
 /// what then is everywhere. Returns how many entries it tried.
 pub fn deliver(copies: &[Copy], from: usize, shard: ShardId, most: usize) -> usize {
@@ -167,15 +156,14 @@ pub fn deliver(copies: &[Copy], from: usize, shard: ShardId, most: usize) -> usi
     let holder = copies[from].store();
     let entries = holder.undelivered(shard, most);
     let keys: Vec<_> = entries.iter().map(|(key, ..)| *key).collect();
-    let days = holder.read_unsettled(shard, &keys, &rangekeeper_storage::db::never).unwrap();
+    let bundle = holder.read_unsettled(shard, &keys, &rangekeeper_storage::db::never).unwrap();
     for (key, mark, _) in &entries {
         assert!(!holder.delivered(shard, *key, *mark, place(from), Epoch(1), &view));
     }
     let mut taken = Vec::new();
     for other in (0..copies.len()).filter(|other| *other != from) {
-        for (day, chunks) in &days {
-            let keys = copies[other].store().ingest(*day, chunks).unwrap();
-            taken.extend(keys.into_iter().map(|(key, mark)| (other, key, mark)));
+        for (key, mark) in take(copies[other].store(), shard, &bundle) {
+            taken.push((other, key, mark));
         }
         for (key, mark, _) in &entries {
             if holder.delivered(shard, *key, *mark, place(other), Epoch(1), &view) {
@@ -188,12 +176,17 @@ pub fn deliver(copies: &[Copy], from: usize, shard: ShardId, most: usize) -> usi
     entries.len()
 }
 
+/// Takes in what another copy holds; gives the keys that hold nothing else.
+pub fn take(store: &Store, shard: ShardId, bundle: &Bundle) -> Vec<(UnsettledKey, Mark)> {
+    let mut keys = Vec::new();
+    for (day, chunks) in &bundle.chunks {
+        keys.extend(store.ingest(*day, chunks).unwrap());
+    }
+    keys.extend(store.ingest_extras(shard, &bundle.exemplars, &bundle.metadata).unwrap());
+    keys
+}
+
 /// Whether what is known of the one key is known of the other.
-fn holds(
-    key: rangekeeper_placement::UnsettledKey,
-    of: rangekeeper_placement::UnsettledKey,
-) -> bool {
-    use rangekeeper_placement::UnsettledKey;
-    key == of
-        || matches!((key, of), (UnsettledKey::Day(d), UnsettledKey::Chunk(w, _)) if w.day() == d)
+fn holds(key: UnsettledKey, of: UnsettledKey) -> bool {
+    key == of || of.within().is_some_and(|day| key == UnsettledKey::Day(day))
 }
