@@ -15,7 +15,7 @@ use crate::settling::Settler;
 use crate::topology::Topology;
 use crate::writing::RoutedWrite;
 
-/// Series that a router remembers by default: some 100 MiB at most, when so many are written.
+/// Series that a router remembers by default, 8 bytes each.
 pub const KNOWN_SERIES: usize = 2 << 20;
 /// Statements about metric families that a router remembers.
 const KNOWN_STATEMENTS: usize = 1 << 17;
@@ -147,7 +147,7 @@ impl Inner {
             bytes.extend_from_slice(text.as_bytes());
         }
         let hash = write.hasher().hash(&bytes);
-        self.said.get(hash).is_none().then_some(hash)
+        self.said.look().get(hash).is_none().then_some(hash)
     }
 
     pub(crate) fn passed_on(&self, statements: &[SeriesHash]) {

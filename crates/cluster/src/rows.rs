@@ -183,9 +183,7 @@ impl Batch {
     /// Orders what is to be stored by shard. Nothing is added after this.
     pub(crate) fn seal(&mut self) {
         let rows = &self.rows;
-        self.order = (0..index(rows.len())).collect();
-        self.order.retain(|&at| rows[at as usize].state != State::Unnamed);
-        self.order.sort_by_key(|&at| rows[at as usize].shard);
+        self.order = ordered(rows);
         let mut families: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
         for (at, family) in self.families.iter().enumerate() {
             families.entry(family.shard).or_default().push(at);
@@ -345,6 +343,26 @@ impl std::ops::SubAssign for Stored {
         self.histograms -= other.histograms;
         self.exemplars -= other.exemplars;
     }
+}
+
+/// The rows that are to be stored, by shard, those of a shard as they came: sorted by counting,
+/// because there are few shards.
+fn ordered(rows: &[Row]) -> Vec<u32> {
+    let stored = || (0_u32..).zip(rows).filter(|(_, row)| row.state != State::Unnamed);
+    let most = rows.iter().map(|row| row.shard.0).max().map_or(0, usize::from);
+    // Where the next row of each shard goes.
+    let mut next = vec![0_u32; most + 2];
+    stored().for_each(|(_, row)| next[usize::from(row.shard.0) + 1] += 1);
+    for shard in 1..next.len() {
+        next[shard] += next[shard - 1];
+    }
+    let mut order = vec![0; next[most + 1] as usize];
+    for (at, row) in stored() {
+        let place = &mut next[usize::from(row.shard.0)];
+        order[*place as usize] = at;
+        *place += 1;
+    }
+    order
 }
 
 fn index(len: usize) -> u32 {

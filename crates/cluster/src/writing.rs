@@ -100,7 +100,7 @@ impl RoutedWrite {
     /// Looks all series up; returns those that this router has not seen. Each of them has to be
     /// [defined](Self::define), or it is left out.
     pub fn resolve(&mut self) -> Vec<RowIndex> {
-        let known = self.router.known();
+        let known = self.router.known().look();
         let (mut unknown, mut aliases) = (Vec::new(), Vec::new());
         for (row, hash) in self.batch.hashes() {
             match known.get(hash) {
@@ -109,6 +109,7 @@ impl RoutedWrite {
                 None => unknown.push(row),
             }
         }
+        drop(known);
         for (row, of) in aliases {
             self.batch.name(row, of.0, of.1.as_bytes(), false);
         }
