@@ -24,6 +24,8 @@ LOCKED := --release --locked
 BUILT := $(CARGO_TARGET_DIR)/release
 SYSTEM := tests/system/scripts
 FUZZ_SECONDS ?= 600
+# Tests of processes mostly wait: two more of them at a time than there are processors.
+TEST_THREADS ?= $(shell echo $$(($$(nproc) + 2)))
 
 .PHONY: help
 help: ## List these commands
@@ -53,7 +55,8 @@ all: prerequisites
 
 .PHONY: test
 test: all tools ## Run every test, the ones with real processes included
-	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} $(CARGO) test $(LOCKED) --workspace --no-fail-fast
+	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} RUST_TEST_THREADS=$(TEST_THREADS) \
+	  $(CARGO) test $(LOCKED) --workspace --no-fail-fast
 
 .PHONY: soak
 soak: all tools ## Run the long versions of fault, fuzz and random tests

@@ -101,17 +101,6 @@ impl Links {
         while run("ip rule del pref 50").is_ok() {}
         Ok(())
     }
-
-    /// Whatever goes to the node arrives late by this much; zero ends that. False where the kernel
-    /// cannot do it.
-    pub fn delay(&self, node: usize, milliseconds: u32) -> Result<bool> {
-        let device = format!("v{}", NAMES[node]);
-        if milliseconds == 0 {
-            return run(&format!("tc qdisc del dev {device} root")).map(|()| true);
-        }
-        let delayed = format!("tc qdisc add dev {device} root netem delay {milliseconds}ms");
-        Ok(run(&delayed).is_ok())
-    }
 }
 
 fn between(from: End, to: End) -> String {

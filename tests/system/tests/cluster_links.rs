@@ -101,21 +101,3 @@ fn a_node_cut_off_from_zookeeper_alone_goes_on() -> Result<()> {
         Ok(())
     })
 }
-
-#[test]
-fn a_peer_that_is_two_seconds_slow() -> Result<()> {
-    under_load("a_peer_that_is_two_seconds_slow", 3, |links, trio, fleet| {
-        fleet.away(2);
-        if !links.delay(2, 2000)? {
-            println!("skipped: no netem here");
-            fleet.back(2);
-            return Ok(());
-        }
-        fleet.run_for(fault());
-        inspect(fleet, &[0, 1]).context("while c is slow")?;
-        links.delay(2, 0)?;
-        poll::until("a ready node", Duration::from_secs(30), || trio.node(2).api.check_ready())?;
-        fleet.back(2);
-        Ok(())
-    })
-}
