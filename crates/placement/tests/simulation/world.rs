@@ -162,9 +162,9 @@ impl World {
     /// One thing happens, then all promises are checked.
     pub fn step(&mut self) {
         match self.random.u16(..1000) {
-            0..536 => self.deliver(),
-            536..556 => self.name_starts(),
-            556..560 => self.roll_back(),
+            0..548 => self.deliver(),
+            548..558 => self.name_starts(),
+            558..560 => self.roll_back(),
             560..580 => self.lose(),
             580..620 => self.begin_write(),
             620..640 => self.nudge_write(),
