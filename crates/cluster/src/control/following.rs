@@ -40,6 +40,8 @@ struct Following {
     unwritten: Option<(Offer, Instant)>,
     /// Whether ZooKeeper has told its map since the start.
     has_read: bool,
+    /// ZooKeeper has forgotten the map: nothing is published until an operator restores it.
+    is_forgotten: bool,
 }
 
 /// Follows the map until the agent is stopped.
@@ -54,7 +56,12 @@ pub(super) async fn run(
     let mut membership = shared.membership.subscribe();
     let mut session = shared.session.clone();
     let start_wait = Instant::now() + shared.options.start_wait;
-    let mut following = Following { shared: Arc::clone(&shared), unwritten: None, has_read: false };
+    let mut following = Following {
+        shared: Arc::clone(&shared),
+        unwritten: None,
+        has_read: false,
+        is_forgotten: false,
+    };
     loop {
         let write_again = following.unwritten.as_ref().map(|(_, at)| *at);
         let is_asking = !shared.standing.has_asked();
@@ -96,10 +103,13 @@ impl Following {
             Some(coordination::Assignment::Published { payload, .. }) => {
                 self.take(payload).await;
                 self.has_read = true;
+                self.is_forgotten = false;
             }
             // Whoever leads says that it is missing.
-            Some(coordination::Assignment::Missing | coordination::Assignment::Unpublished(_))
-            | None => {}
+            Some(coordination::Assignment::Missing | coordination::Assignment::Unpublished(_)) => {
+                self.is_forgotten = true;
+            }
+            None => {}
         }
     }
 
@@ -194,8 +204,8 @@ impl Following {
     }
 
     /// Whether the cluster knows of this start: the map in use names it. While ZooKeeper does not
-    /// answer nobody can publish it, and it is enough that the map names an earlier one of this
-    /// folder's.
+    /// answer, or has no map, nobody can publish it, and it is enough that the map in use names an
+    /// earlier one of this folder's.
     fn is_known(&self) -> bool {
         let shared = &self.shared;
         let (is_row, is_named) = {
@@ -203,6 +213,6 @@ impl Following {
             (member.me().is_some(), member.is_named())
         };
         let is_connected = *shared.session.borrow() == SessionState::Connected;
-        shared.standing.has_asked() && (is_named || is_row && !is_connected)
+        shared.standing.has_asked() && (is_named || is_row && (!is_connected || self.is_forgotten))
     }
 }

@@ -68,8 +68,8 @@ pub(super) struct Standing {
     /// Since its start, ZooKeeper or peers were asked for a newer map than the one from disk, or
     /// the time for that is over; and if ZooKeeper answers, so was this node for its name.
     has_asked: AtomicBool,
-    /// A map that it has applied names this start, or it could not be published because ZooKeeper
-    /// did not answer. From then on it stays so.
+    /// A map that it has applied names this start, or none could: ZooKeeper did not answer, or had
+    /// no map. From then on it stays so.
     is_known: AtomicBool,
     /// Why the whole folder is not to be trusted.
     suspicion: Mutex<Option<String>>,

@@ -93,8 +93,10 @@ async fn a_start_answers_for_nothing_before_a_map_names_it() {
     fs::create_dir(&beside).expect("nothing is there");
     let a = stage.start(&parts[0].again()).await;
     eventually("it is offered the map", || a.has_alarm("assignment_not_kept")).await;
-    let why = a.control.readiness().expect_err("it has the map from before");
-    assert!(why.contains("does not name this start"), "{why}");
+    eventually("it says what it waits for", || {
+        a.control.readiness().is_err_and(|why| why.contains("does not name this start"))
+    })
+    .await;
     let view = a.view();
     let place = view.assignment.shard(ShardId(0)).place_of(view.me.expect("it has a row"));
     let place = place.expect("it has every shard");
