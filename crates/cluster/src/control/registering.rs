@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rangekeeper_coordination::{self as coordination, Membership, Registration};
+use rangekeeper_coordination::{self as coordination, Membership, Registration, SessionState};
 use rangekeeper_model::RunId;
 use rangekeeper_placement::Assignment;
+use tokio::time::sleep;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -15,6 +17,9 @@ use super::shared::{Shared, changed};
 /// Runs before the present one that a registration names: as often a node may start and end without
 /// reading the map that names it, or while ZooKeeper is put back to an earlier state.
 const RECENT_RUNS: usize = 32;
+
+/// How long the map may take to be read once ZooKeeper answers, before the node registers without.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 
 /// Registers this node and says how that goes, until the agent is stopped.
 ///
@@ -52,9 +57,17 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// The run of this node's row in the map that ZooKeeper has: read before the node registers, so that
-/// whoever leads finds it in the registration. None when the agent is stopped.
+/// whoever leads finds it in the registration. None when the agent is stopped; no run where there is
+/// no such row, or it is not to be had.
 async fn run_in_map(shared: &Shared) -> Option<Option<RunId>> {
     let mut published = shared.coordination.assignment();
+    let mut session = shared.session.clone();
+    let given_up = async {
+        // Nobody tells any more only when the handle is closed.
+        let _ = session.wait_for(|now| *now == SessionState::Connected).await;
+        sleep(READ_WITHIN).await;
+    };
+    tokio::pin!(given_up);
     loop {
         let now = published.borrow_and_update().clone();
         if let Some(now) = now {
@@ -64,10 +77,11 @@ async fn run_in_map(shared: &Shared) -> Option<Option<RunId>> {
             // One that cannot be read is said where it is followed.
             return Some(Assignment::decode(&payload).ok().and_then(|map| run_in(&map, shared)));
         }
-        // Cancel-safe: both only wait.
+        // Cancel-safe: all only wait.
         tokio::select! {
             () = shared.stop.cancelled() => return None,
             () = changed(&mut published) => {}
+            () = &mut given_up => return Some(None),
         }
     }
 }
