@@ -16,6 +16,9 @@
 //! so. **Invariant:** what is passed on to peers was read from ZooKeeper, published there by this
 //! node, or came from a peer for which that holds: so does the map in the data folder.
 //!
+//! **Invariant:** a start of the node's folder is served from only once a map in use names it, as long
+//! as one can be published: so a copy from before it is known by what it lacks.
+//!
 //! Without ZooKeeper nothing here stops: the last map is used for as long as it takes.
 
 mod alarms;
@@ -42,13 +45,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rangekeeper_coordination::Coordination;
-use rangekeeper_model::{BootCount, ClusterId, Day, Epoch, NodeId, ShardId, StoreId, Zone};
+use rangekeeper_model::{
+    BootCount, ClusterId, Day, Epoch, Lineage, NodeId, ShardId, StoreId, Zone,
+};
 use rangekeeper_placement::{NodeIndex, Place, Policy, Verdict, Version};
 use rangekeeper_storage::ShardSet;
 use rangekeeper_telemetry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 use crate::identity::{Local, Speaker, View};
 use crate::peer::{OfferedAssignment, Peer};
@@ -85,8 +89,6 @@ pub struct ControlOptions {
     pub policy: Policy,
     /// The version of its software.
     pub software: String,
-    /// Drawn when the process starts.
-    pub run: Uuid,
     /// For what is drawn.
     pub seed: u64,
     /// How long, at a start with a map from disk, peers are asked for a newer one before the node
@@ -95,7 +97,7 @@ pub struct ControlOptions {
 }
 
 /// Who this node is, as its store says once it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster that the data belongs to.
     pub cluster: ClusterId,
@@ -103,6 +105,8 @@ pub struct Identity {
     pub store: StoreId,
     /// How often that was opened, this time included.
     pub boot: BootCount,
+    /// Its starts; the last is this one.
+    pub lineage: Lineage,
 }
 
 /// The agent of a node. Clones are handles to the same one.

@@ -18,7 +18,7 @@ use crate::{
     Members, Membership, Registration, Role, SessionState, Version, cluster, election,
     registration, session,
 };
-use rangekeeper_model::Term;
+use rangekeeper_model::{Lineage, Term};
 
 /// What a handle may be told.
 #[derive(Clone, Debug)]
@@ -116,10 +116,16 @@ impl Coordination {
     }
 
     /// Registers this node and keeps it registered, through every loss of the session, until the
-    /// handle is closed.
-    pub fn register(&self, registration: Registration) -> watch::Receiver<Membership> {
+    /// handle is closed. A registration of a run that is in `lineage` is an earlier one of this
+    /// node's, and is replaced.
+    pub fn register(
+        &self,
+        registration: Registration,
+        lineage: Lineage,
+    ) -> watch::Receiver<Membership> {
         let (sender, receiver) = watch::channel(Membership::Pending);
-        let task = registration::keep(Arc::clone(&self.core), registration, sender);
+        let ours = registration::Ours::new(registration, lineage);
+        let task = registration::keep(Arc::clone(&self.core), ours, sender);
         self.core.tasks.spawn(task);
         receiver
     }

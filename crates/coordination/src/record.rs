@@ -46,8 +46,12 @@ pub struct Registration {
     pub store: Uuid,
     /// How often that folder was opened.
     pub boot: u64,
-    /// Drawn when the process starts: tells it from another one that runs on a copy of the folder.
+    /// The run of that folder, drawn when it is opened at a start.
     pub run: Uuid,
+    /// Runs that the folder has begun before: the last ones, and whatever the assignment named when
+    /// this was written. The node table goes on only from one of these.
+    #[serde(default)]
+    pub after: Vec<Uuid>,
     /// Where peers reach it, `HOST:PORT`.
     pub peer_address: String,
     /// Where its API is, `HOST:PORT`.

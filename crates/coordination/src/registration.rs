@@ -2,13 +2,13 @@
 //!
 //! Its name may still be held by an earlier session of the same process (the client ends a session
 //! by itself while the server keeps it) or of the process before. Such a node is replaced, in one
-//! transaction, but only if it carries the same store id and is not newer than we are.
+//! transaction, but only if it carries the same store id and a run that our folder has begun.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rangekeeper_model::Incarnation;
+use rangekeeper_model::{Incarnation, Lineage, RunId};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -49,14 +49,25 @@ enum Obstacle {
     Refused(Error),
 }
 
-/// Keeps `registration` in the ensemble and tells `membership` about it.
-pub(crate) async fn keep(
-    core: Arc<Core>,
+/// What a node registers as.
+pub(crate) struct Ours {
     registration: Registration,
-    membership: watch::Sender<Membership>,
-) {
+    payload: Bytes,
+    /// The runs of its folder.
+    lineage: Lineage,
+}
+
+impl Ours {
+    pub(crate) fn new(registration: Registration, lineage: Lineage) -> Self {
+        let payload = encode(&registration);
+        Self { registration, payload, lineage }
+    }
+}
+
+/// Keeps `ours` in the ensemble and tells `membership` about it.
+pub(crate) async fn keep(core: Arc<Core>, ours: Ours, membership: watch::Sender<Membership>) {
+    let registration = &ours.registration;
     let path = core.paths.node(&registration.node);
-    let payload = encode(&registration);
     let tell = |new: Membership| {
         membership.send_if_modified(|old| {
             let is_new = *old != new;
@@ -65,7 +76,7 @@ pub(crate) async fn keep(
         });
     };
     while let Some(session) = core.connected_session().await {
-        match establish(&core, &session, &path, &registration, &payload).await {
+        match establish(&core, &session, &path, &ours).await {
             Ok(incarnation) => {
                 info!(node = %registration.node, incarnation = incarnation.0, "registered");
                 tell(Membership::Registered(incarnation));
@@ -96,10 +107,10 @@ async fn establish(
     core: &Core,
     session: &Arc<dyn Session>,
     path: &str,
-    ours: &Registration,
-    payload: &Bytes,
+    ours: &Ours,
 ) -> Result<Incarnation, Obstacle> {
     let operation = "register";
+    let payload = &ours.payload;
     let create = || Operation::create(path, payload.clone(), Lifetime::Ephemeral);
     let refused = |refusal| match refusal {
         Refusal::NoNode => Error::NotInitialized { root: core.paths.root.clone() },
@@ -168,7 +179,8 @@ async fn establish(
 }
 
 /// Whether the node that is there is an earlier one of ours.
-fn may_replace(path: &str, (data, _): &Content, ours: &Registration) -> Result<(), Error> {
+fn may_replace(path: &str, (data, _): &Content, ours: &Ours) -> Result<(), Error> {
+    let Ours { registration: ours, lineage, .. } = ours;
     let theirs: Registration = decode(path, data)?;
     if theirs.store != ours.store {
         return Err(Error::NodeTaken {
@@ -177,11 +189,10 @@ fn may_replace(path: &str, (data, _): &Content, ours: &Registration) -> Result<(
             address: theirs.peer_address,
         });
     }
-    // The same folder is opened by one process at a time and counts that. A copy of it counts on
-    // its own: it comes with a counter that was there before, or with the same one in another run.
-    let is_earlier =
-        theirs.boot < ours.boot || (theirs.boot == ours.boot && theirs.run == ours.run);
-    if is_earlier {
+    // The same folder is opened by one process at a time, and notes each run before anybody is told
+    // of it. Of what a copy of it has begun since, this one knows nothing, and the copy nothing of
+    // what this one has.
+    if lineage.contains(RunId(theirs.run)) {
         return Ok(());
     }
     Err(Error::FolderCopied {

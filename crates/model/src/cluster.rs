@@ -99,7 +99,8 @@ macro_rules! counters {
 counters! {
     /// One registration of a node; grows with each.
     Incarnation(u64),
-    /// How often a data folder was opened. A folder that shows less than the table was rolled back.
+    /// How often a data folder was opened: for people. What a folder is a copy of, its
+    /// [lineage](crate::Lineage) says.
     BootCount(u64),
     /// Raised by an operator's reset alone. It outranks the epoch.
     Generation(u32),
@@ -143,6 +144,8 @@ macro_rules! identities {
 identities! {
     /// The identity of a data folder, made when the folder is. A wiped folder has another.
     StoreId,
+    /// One start of a data folder, drawn when it begins.
+    RunId,
     /// The identity of a cluster, made when the cluster is.
     ClusterId
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod error;
 mod histogram;
 mod labels;
+mod lineage;
 mod matcher;
 mod metric_type;
 mod quote;
@@ -17,14 +18,15 @@ mod tenant;
 mod time;
 
 pub use cluster::{
-    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NameError, NodeId, StoreId,
-    Term, Zone,
+    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NameError, NodeId, RunId,
+    StoreId, Term, Zone,
 };
 pub use error::ErrorClass;
 pub use histogram::{Buckets, CounterResetHint, Histogram, HistogramError, Span};
 pub use labels::{
     LabelError, LabelPairs, Labels, LabelsBuilder, METRIC_NAME, append_label, metric_name_in,
 };
+pub use lineage::Lineage;
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric_type::MetricType;
 pub use quote::go_quote;

@@ -12,7 +12,8 @@ use crate::ids::{NodeIndex, Place, PublishId, Version};
 use crate::quorum::{Quorum, Replication};
 use crate::slot::{Slot, SlotState};
 use rangekeeper_model::{
-    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, StoreId, Term, Zone,
+    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, RunId, StoreId,
+    Term, Zone,
 };
 
 mod codec;
@@ -49,6 +50,8 @@ pub struct NodeRow {
     pub store: StoreId,
     /// The boot counter of that folder at the registration.
     pub boot: BootCount,
+    /// The run of that folder that registered. Only a folder that has begun it is the row's.
+    pub run: RunId,
     /// What the leader last knew.
     pub status: NodeStatus,
 }

@@ -8,7 +8,7 @@ use crate::{
     Slot, SlotEpoch, SlotState,
 };
 use rangekeeper_model::{
-    BootCount, ClusterId, Epoch, Generation, Incarnation, NodeId, StoreId, Term, Zone,
+    BootCount, ClusterId, Epoch, Generation, Incarnation, NodeId, RunId, StoreId, Term, Zone,
 };
 
 /// An assignment of any bytes: it decodes to one that encodes to the same bytes, or is refused.
@@ -82,6 +82,7 @@ fn row(source: &mut Source<'_>, number: usize) -> NodeRow {
         incarnation: Incarnation(source.number(8)),
         store: StoreId::of(u128::from(source.number(8))),
         boot: BootCount(source.number(2)),
+        run: RunId::of(u128::from(source.number(8))),
         status: [NodeStatus::Up, NodeStatus::Down, NodeStatus::Draining, NodeStatus::Lost]
             [source.below(4)],
     }

@@ -24,7 +24,7 @@ use crate::assignment::{Assignment, Inconsistency};
 use crate::ids::{NodeIndex, Place, PublishId, SlotEpoch, Version};
 use crate::planner::{Budget, Proposal, TooFewNodes};
 use crate::transition::{Progress, Transition};
-use rangekeeper_model::{BootCount, Incarnation, NodeId, StoreId, Term, Zone};
+use rangekeeper_model::{BootCount, Incarnation, NodeId, RunId, StoreId, Term, Zone};
 
 mod membership;
 mod publishing;
@@ -103,6 +103,18 @@ pub struct Registration {
     pub store: StoreId,
     /// How often that was opened.
     pub boot: BootCount,
+    /// The run of that folder that registers.
+    pub run: RunId,
+    /// Runs that the folder has begun before: the last ones, and whatever the node table named.
+    pub after: Vec<RunId>,
+}
+
+impl Registration {
+    /// Whether its folder is the one of which `run` was the last known run, so that what was
+    /// acknowledged in it is there. An older copy of the folder, or one of another copy, is not.
+    pub fn continues(&self, run: RunId) -> bool {
+        self.run == run || self.after.contains(&run)
+    }
 }
 
 /// What the operator wants.
@@ -363,11 +375,15 @@ impl Leader {
         self.damaged.clear();
     }
 
-    /// The row of a node, if it speaks in its present registration.
+    /// The row of a node, if it speaks in its present registration and the row names its run: what
+    /// an older copy of its folder reports, or what such a copy would not be known to lack, counts
+    /// for nothing.
     fn speaker(&self, node: &NodeId, incarnation: Incarnation) -> Option<NodeIndex> {
         let registration = self.membership.registration(node)?;
         let is_present = registration.incarnation == incarnation;
-        self.base.as_ref()?.row(node, registration.store).filter(|_| is_present)
+        let base = self.base.as_ref()?;
+        let row = base.row(node, registration.store).filter(|_| is_present)?;
+        (base.node(row).run == registration.run).then_some(row)
     }
 
     fn note_damage(&mut self, node: &NodeId, incarnation: Incarnation, shard: ShardId) {

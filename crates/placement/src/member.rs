@@ -4,8 +4,8 @@
 //! what a node once said it had applied, also after it crashed.
 //!
 //! **Invariant:** a node takes part only as the row of the table that names its own store, and only
-//! if its folder was opened at least as often as the table says: another disk, a folder that was
-//! rolled back or copied answers for nothing.
+//! if its folder has begun the run that the table names: another disk, a folder that was rolled back
+//! or copied answers for nothing, however often it is started.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::admission::{Verdict, is_active, is_sealed, may_drop, may_export, may_
 use crate::assignment::{Assignment, Shard};
 use crate::ids::{NodeIndex, Place, SlotEpoch, Version};
 use crate::slot::SlotState;
-use rangekeeper_model::{BootCount, ClusterId, Epoch, NodeId, StoreId};
+use rangekeeper_model::{ClusterId, Epoch, Lineage, NodeId, StoreId};
 
 #[cfg(test)]
 mod tests;
@@ -61,7 +61,7 @@ pub struct Member {
     cluster: ClusterId,
     id: NodeId,
     store: StoreId,
-    boot: BootCount,
+    lineage: Lineage,
     assignment: Option<Arc<Assignment>>,
     /// On its way to disk.
     pending: Option<Arc<Assignment>>,
@@ -80,14 +80,14 @@ impl Member {
         cluster: ClusterId,
         id: NodeId,
         store: StoreId,
-        boot: BootCount,
+        lineage: Lineage,
         cached: Option<Arc<Assignment>>,
     ) -> Self {
         let mut member = Self {
             cluster,
             id,
             store,
-            boot,
+            lineage,
             assignment: None,
             pending: None,
             me: None,
@@ -119,6 +119,13 @@ impl Member {
     /// Its row in that map, if the map knows it with this store.
     pub fn me(&self) -> Option<NodeIndex> {
         self.me
+    }
+
+    /// Whether that map names the present run of the folder: whoever lacks it, lacks what is
+    /// acknowledged from now on, and is known by that.
+    pub fn is_named(&self) -> bool {
+        let row = self.me.and_then(|me| Some(self.assignment.as_ref()?.node(me)));
+        row.is_some_and(|row| row.run == self.lineage.run())
     }
 
     /// Whether the copy of a shard here may not be used.
@@ -178,7 +185,7 @@ impl Member {
 
     fn take(&mut self, assignment: Arc<Assignment>) {
         let row = assignment.row(&self.id, self.store);
-        self.me = row.filter(|me| assignment.node(*me).boot <= self.boot);
+        self.me = row.filter(|me| self.lineage.contains(assignment.node(*me).run));
         if let Some(me) = self.me {
             // A slot that begins to gather after the damage was found makes the copy anew.
             self.damaged.retain(|shard, found| {

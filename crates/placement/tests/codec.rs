@@ -1,7 +1,7 @@
 //! Encoding of assignments: size, limits, and what is said of bytes that are none.
 
 use rangekeeper_model::{
-    BootCount, ClusterId, Epoch, FormatLevel, Incarnation, NodeId, StoreId, Zone,
+    BootCount, ClusterId, Epoch, FormatLevel, Incarnation, NodeId, RunId, StoreId, Zone,
 };
 use rangekeeper_model::{ShardCount, ShardId};
 use rangekeeper_placement::{
@@ -17,6 +17,7 @@ fn row(number: usize) -> NodeRow {
         incarnation: Incarnation(1 << 40),
         store: StoreId::of(7 << 64 | number as u128),
         boot: BootCount(300),
+        run: RunId::of(9 << 64 | number as u128),
         status: NodeStatus::Up,
     }
 }

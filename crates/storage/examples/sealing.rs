@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rangekeeper_chunk::OpenFloats;
 use rangekeeper_model::{
-    Day, Labels, METRIC_NAME, MatchOp, Matcher, SeriesHasher, SeriesId, ShardCount, ShardId,
+    Day, Labels, METRIC_NAME, MatchOp, Matcher, RunId, SeriesHasher, SeriesId, ShardCount, ShardId,
     TenantId, Window,
 };
 use rangekeeper_storage::db::{CreateWith, Db, DbOptions, Registration, Windows, never};
@@ -49,6 +49,7 @@ fn main() {
         expect_seed: None,
         expect_shards: None,
         cluster: None,
+        run: RunId::of(1),
     };
     let options = DbOptions::new(Arc::new(|| START_MS));
     let db = Db::open(Path::new(folder), options, &with).unwrap();

@@ -48,7 +48,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
-use rangekeeper_model::{Day, ShardCount};
+use rangekeeper_model::{Day, Lineage, ShardCount};
 use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions};
 
 pub use batch::{Batch, Exemplar};
@@ -85,6 +85,7 @@ pub struct Db {
     shared: Shared,
     folder: PathBuf,
     identity: Identity,
+    lineage: Lineage,
     clock: Clock,
     floor: AtomicU32,
     /// Writers hold it shared; whoever raises the floor takes it alone once, so that nobody is
@@ -101,6 +102,11 @@ impl Db {
     /// What the store is.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The starts of the store; the last is this one.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     /// Seed of the series hash.

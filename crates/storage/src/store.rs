@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use rangekeeper_model::{Day, ErrorClass, Matcher, TenantId, TimeRange};
+use rangekeeper_model::{Day, ErrorClass, Matcher, RunId, TenantId, TimeRange};
 
 use self::engine::Engine;
 pub use self::extras::{Bundle, Statement};
@@ -60,6 +60,8 @@ pub struct Store {
 struct Shared {
     options: StoreOptions,
     clock: Clock,
+    /// This start. What is closed and opened again in it goes on.
+    run: RunId,
     state: RwLock<State>,
     /// Wakes whoever waits for the state to change.
     changed: (Mutex<()>, Condvar),
@@ -225,6 +227,7 @@ impl Store {
         let shared = Arc::new(Shared {
             options,
             clock,
+            run: RunId(uuid::Uuid::new_v4()),
             state: RwLock::new(State::Opening(Arc::default())),
             changed: Default::default(),
             maintenance: Maintenance::default(),

@@ -88,6 +88,7 @@ fn a_folder_keeps_its_cluster_and_refuses_another() {
     let again = open(&options).unwrap();
     let now = again.identity().unwrap();
     assert!(now.store == who.store && now.boot > who.boot);
+    assert_eq!(now.lineage.runs(), [who.lineage.run(), now.lineage.run()]);
     again.close();
 }
 

@@ -142,10 +142,7 @@ fn a_folder_that_was_rolled_back_counts_as_no_copy() {
     fleet.back(C);
     fleet.wait_for_requests(100).expect("writes go on");
     fleet.away(C);
-    trio.stop(C).expect("it stops in order");
-    fs::rename(&data, &kept).expect("it is there");
-    fs::rename(&older, &data).expect("it is there");
-    trio.begin(C).expect("it was stopped");
+    roll_back(&mut trio, &older, &kept);
     wait_refused(&trio, C, "opened 2 times, and 3 times when the cluster saw it last");
     wait_seen(&trio, "a lost folder", |status| Ok(rows_of_c(status)?[0]["status"] == "lost"));
     fleet.wait_for_requests(100).expect("writes go on");
@@ -228,6 +225,62 @@ fn a_second_process_with_the_name_of_one_that_runs_is_refused() {
     assert_eq!(status["summary"]["below_replication"], 0, "{}", status["summary"]);
     fleet.stop_sending().expect("no sender failed");
     inspect(&fleet, &[0, 1, C]).expect("none missing, none invented");
+    trio.kill(0).expect("it runs");
+    inspect(&fleet, &[1, C]).expect("none missing, none invented");
+    fleet.report().check_unharmed().expect("nobody noticed");
+}
+
+/// Puts `older` in place of the folder that c stopped with, which is moved to `kept`.
+fn roll_back(trio: &mut Trio, older: &PathBuf, kept: &PathBuf) {
+    let data = trio.setup(C).data.clone();
+    trio.stop(C).expect("it stops in order");
+    fs::rename(&data, kept).expect("it is there");
+    fs::rename(older, &data).expect("it is there");
+    trio.begin(C).expect("it was stopped");
+}
+
+#[test]
+fn a_folder_from_before_the_last_start_counts_as_no_copy_however_often_it_is_started() {
+    let folder = Folder::new("rolled-back-once-").expect("a folder");
+    let Some(mut trio) = trio(&folder) else { return };
+    let mut fleet = fleet(&trio);
+    fleet.wait_for_requests(100).expect("writes go on");
+    fleet.away(C);
+    trio.stop(C).expect("it stops in order");
+    let data = trio.setup(C).data.clone();
+    let [older, kept] = ["older", "kept"].map(|name| data.with_extension(name));
+    copy_folder(&data, &older).expect("it is there");
+    start_counted(&mut trio, 2);
+    fleet.wait_for_requests(100).expect("writes go on");
+    roll_back(&mut trio, &older, &kept);
+    for _ in 0..3 {
+        wait_refused(&trio, C, "older copy");
+        trio.stop(C).expect("it stops in order");
+        trio.begin(C).expect("it was stopped");
+    }
+    fleet.stop_sending().expect("no sender failed");
+    inspect(&fleet, &[0, 1, C]).expect("none missing, none invented");
+    check_its_own_folder_is_whole(&mut trio, &fleet, &kept);
+    fleet.report().check().expect("none missing, none invented, none refused for long");
+}
+
+#[test]
+fn a_copied_folder_is_refused_though_it_is_started_more_often_than_its_original() {
+    let folder = Folder::new("copied-twice-").expect("a folder");
+    let Some(mut trio) = trio(&folder) else { return };
+    let mut fleet = fleet(&trio);
+    fleet.wait_for_requests(100).expect("writes go on");
+    fleet.away(C);
+    trio.stop(C).expect("it stops in order");
+    let copy = another_c(&mut trio, &folder, "copy");
+    copy_folder(&trio.setup(C).data, &copy.data).expect("it is there");
+    start_counted(&mut trio, 2);
+    fleet.back(C);
+    for _ in 0..3 {
+        fleet.wait_for_requests(100).expect("writes go on");
+        check_refused(&trio, &copy, "runs on the same store or a copy of it");
+    }
+    fleet.stop_sending().expect("no sender failed");
     trio.kill(0).expect("it runs");
     inspect(&fleet, &[1, C]).expect("none missing, none invented");
     fleet.report().check_unharmed().expect("nobody noticed");

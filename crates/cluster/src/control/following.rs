@@ -40,6 +40,8 @@ struct Following {
     unwritten: Option<(Offer, Instant)>,
     /// Whether ZooKeeper has told its map since the start.
     has_read: bool,
+    /// ZooKeeper has forgotten the map: nothing is published until an operator restores it.
+    is_forgotten: bool,
 }
 
 /// Follows the map until the agent is stopped.
@@ -52,11 +54,18 @@ pub(super) async fn run(
     let mut members = shared.members.clone();
     let mut news = shared.news.subscribe();
     let mut membership = shared.membership.subscribe();
+    let mut session = shared.session.clone();
     let start_wait = Instant::now() + shared.options.start_wait;
-    let mut following = Following { shared: Arc::clone(&shared), unwritten: None, has_read: false };
+    let mut following = Following {
+        shared: Arc::clone(&shared),
+        unwritten: None,
+        has_read: false,
+        is_forgotten: false,
+    };
     loop {
         let write_again = following.unwritten.as_ref().map(|(_, at)| *at);
         let is_asking = !shared.standing.has_asked();
+        let is_unknown = !shared.standing.is_known();
         // Cancel-safe: all only wait, and what a channel gives is carried out before the next wait.
         tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -72,6 +81,7 @@ pub(super) async fn run(
             () = changed(&mut members) => following.meet(&mut members),
             () = changed(&mut news), if is_asking => {}
             () = changed(&mut membership), if is_asking => {}
+            () = changed(&mut session), if is_unknown => {}
             () = sleep_until(start_wait), if is_asking => shared.standing.asked(),
             () = sleep_until(write_again.unwrap_or(start_wait)), if write_again.is_some() => {
                 following.write_again().await;
@@ -79,6 +89,9 @@ pub(super) async fn run(
         }
         if is_asking && following.has_asked() {
             shared.standing.asked();
+        }
+        if is_unknown && following.is_known() {
+            shared.standing.known();
         }
     }
 }
@@ -90,10 +103,13 @@ impl Following {
             Some(coordination::Assignment::Published { payload, .. }) => {
                 self.take(payload).await;
                 self.has_read = true;
+                self.is_forgotten = false;
             }
             // Whoever leads says that it is missing.
-            Some(coordination::Assignment::Missing | coordination::Assignment::Unpublished(_))
-            | None => {}
+            Some(coordination::Assignment::Missing | coordination::Assignment::Unpublished(_)) => {
+                self.is_forgotten = true;
+            }
+            None => {}
         }
     }
 
@@ -185,5 +201,18 @@ impl Following {
         self.has_read
             || peers.all(|peer| shared.speakers.of(peer.store()).is_some())
                 && newest.is_none_or(|newest| newest <= shared.version())
+    }
+
+    /// Whether the cluster knows of this start: the map in use names it. While ZooKeeper does not
+    /// answer, or has no map, nobody can publish it, and it is enough that the map in use names an
+    /// earlier one of this folder's.
+    fn is_known(&self) -> bool {
+        let shared = &self.shared;
+        let (is_row, is_named) = {
+            let member = shared.member.read();
+            (member.me().is_some(), member.is_named())
+        };
+        let is_connected = *shared.session.borrow() == SessionState::Connected;
+        shared.standing.has_asked() && (is_named || is_row && (!is_connected || self.is_forgotten))
     }
 }

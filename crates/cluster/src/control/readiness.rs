@@ -37,6 +37,9 @@ pub(super) fn readiness(shared: &Shared) -> Result<(), String> {
     if !shared.standing.has_asked() {
         return Err("peers are asked for a newer assignment".to_owned());
     }
+    if !shared.standing.is_known() {
+        return Err("the assignment does not name this start of the data folder yet".to_owned());
+    }
     if !shared.standing.is_replayed() {
         return Err("the log is being replayed".to_owned());
     }
@@ -71,8 +74,8 @@ fn placed(shared: &Shared) -> Result<(), String> {
     let (node, identity) = (&shared.options.node, &shared.identity);
     Err(match assignment.row(node, identity.store).map(|row| assignment.node(row).boot) {
         Some(boot) => format!(
-            "the data folder was opened {} times, and {boot} times when the cluster saw it last: \
-             it is an older copy",
+            "the data folder was opened {} times, and {boot} times when the cluster saw it last, \
+             which is no start that it knows of: it is an older copy",
             identity.boot
         ),
         None => "the assignment does not name this node with this data folder yet".to_owned(),

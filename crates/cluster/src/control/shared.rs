@@ -68,6 +68,9 @@ pub(super) struct Standing {
     /// Since its start, ZooKeeper or peers were asked for a newer map than the one from disk, or
     /// the time for that is over; and if ZooKeeper answers, so was this node for its name.
     has_asked: AtomicBool,
+    /// A map that it has applied names this start, or none could: ZooKeeper did not answer, or had
+    /// no map. From then on it stays so.
+    is_known: AtomicBool,
     /// Why the whole folder is not to be trusted.
     suspicion: Mutex<Option<String>>,
 }
@@ -111,11 +114,12 @@ pub(super) struct Shared {
 }
 
 impl Standing {
-    /// Whether requests may be judged at all: its name is not another's, and nobody who was asked
-    /// has a newer map.
+    /// Whether requests may be judged at all: its name is not another's, nobody who was asked has a
+    /// newer map, and the cluster knows of this start. So what is acknowledged in it is missed in a
+    /// copy of the folder from before it.
     #[inline]
     pub(super) fn may_serve(&self) -> bool {
-        !self.is_refused() && self.has_asked()
+        !self.is_refused() && self.is_known()
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -147,6 +151,14 @@ impl Standing {
         self.has_asked.store(true, Ordering::Release);
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
+    }
+
+    pub(super) fn known(&self) {
+        self.is_known.store(true, Ordering::Release);
+    }
+
     pub(super) fn suspicion(&self) -> Option<String> {
         self.suspicion.lock().clone()
     }
@@ -163,8 +175,9 @@ impl Shared {
         });
         let cached = cached.filter(|(assignment, _)| assignment.cluster == identity.cluster);
         let (cached, encoded) = cached.map(|(a, bytes)| (Arc::new(a), Bytes::from(bytes))).unzip();
-        let Identity { cluster, store, boot } = identity;
-        let member = Member::new(cluster, options.node.clone(), store, boot, cached.clone());
+        let Identity { cluster, store, ref lineage, .. } = identity;
+        let (id, runs) = (options.node.clone(), lineage.clone());
+        let member = Member::new(cluster, id, store, runs, cached.clone());
         let (maps, incoming) = mpsc::channel(MAPS);
         let nothing = Wanted { version: Version::default(), until: Instant::now() };
         let shared = Self {

@@ -14,7 +14,7 @@ use rangekeeper_cluster::{
 };
 use rangekeeper_coordination::memory::MemoryEnsemble;
 use rangekeeper_coordination::{Cluster, Coordination, CoordinationMetrics, Settings};
-use rangekeeper_model::{BootCount, ClusterId, NodeId, StoreId};
+use rangekeeper_model::{BootCount, ClusterId, Lineage, NodeId, RunId, StoreId};
 use rangekeeper_placement::Policy;
 use rangekeeper_telemetry::Registry;
 use tempfile::TempDir;
@@ -54,6 +54,8 @@ pub struct Part {
     pub folder: &'static str,
     pub store: u128,
     pub boot: u64,
+    /// The starts of its folder.
+    pub lineage: Lineage,
     pub clock_ahead_ms: i64,
     pub start_wait: Duration,
     pub probe_every: Option<Duration>,
@@ -167,7 +169,8 @@ impl Stage {
                 }
             }
         });
-        let identity = Identity { cluster, store, boot: BootCount(part.boot) };
+        let (boot, lineage) = (BootCount(part.boot), part.lineage.clone());
+        let identity = Identity { cluster, store, boot, lineage };
         let control = Control::start(
             coordination,
             peers,
@@ -215,6 +218,7 @@ impl Part {
             folder: name,
             store,
             boot: 1,
+            lineage: Lineage::begun(RunId(Uuid::new_v4())),
             clock_ahead_ms: 0,
             start_wait: PATIENCE,
             probe_every: Some(Duration::from_millis(20)),
@@ -224,7 +228,8 @@ impl Part {
 
     /// The same at its next start.
     pub fn again(&self) -> Self {
-        Self { boot: self.boot + 1, ..self.clone() }
+        let lineage = self.lineage.continued(RunId(Uuid::new_v4()));
+        Self { boot: self.boot + 1, lineage, ..self.clone() }
     }
 }
 
@@ -352,7 +357,6 @@ fn options_of(part: &Part, folder: PathBuf) -> ControlOptions {
             ..Policy::new(usize::MAX)
         },
         software: "0.0.0-test".to_owned(),
-        run: Uuid::new_v4(),
         seed: seed(),
         start_wait: part.start_wait,
     }

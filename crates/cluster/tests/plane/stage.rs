@@ -139,6 +139,7 @@ impl Stage {
             cluster: ClusterId(self.cluster.uuid),
             store: StoreId(who.store),
             boot: BootCount(who.boot),
+            lineage: who.lineage.clone(),
         };
         let clock = Clock::system();
         let now = move || clock.now_ms();
@@ -158,7 +159,6 @@ impl Stage {
             folder,
             policy: Policy { quiet_ms: 100, settle_ms: 100, ..Policy::new(1) },
             software: "test".to_owned(),
-            run: Uuid::new_v4(),
             seed: fastrand::u64(..),
             start_wait: Duration::from_millis(200),
         };
@@ -178,7 +178,7 @@ impl Stage {
             listener,
             local,
             store.clone(),
-            (identity.store, shards),
+            (StoreId(who.store), shards),
             Arc::new(control.clone()),
             PlaneOptions {
                 threads: Threads::current(),

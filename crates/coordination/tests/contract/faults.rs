@@ -8,7 +8,7 @@ use rangekeeper_coordination::memory::MemoryEnsemble;
 use rangekeeper_coordination::{Assignment, Membership, Role, SessionState, Version};
 use tokio::time::Instant;
 
-use crate::stage::{Cast, Stage, registered, registration, until};
+use crate::stage::{Cast, Stage, registered, until};
 use crate::twin::check;
 
 #[test]
@@ -16,7 +16,7 @@ fn a_session_that_was_replaced_in_silence_is_noticed() {
     check("replaced", &async |cast| {
         cast.operator().await;
         let a = cast.start("a");
-        let mut membership = a.handle.register(registration("a", 1, 1));
+        let mut membership = a.register("a", 1, 1);
         let first = registered(&mut membership).await;
         cast.stage.replace_session(&a.name);
         until(
@@ -83,7 +83,7 @@ fn an_expiry_by_the_servers_is_heard_at_once() {
     check("expired", &async |cast| {
         cast.operator().await;
         let a = cast.start("a");
-        let mut membership = a.handle.register(registration("a", 1, 1));
+        let mut membership = a.register("a", 1, 1);
         let first = registered(&mut membership).await;
         let (term, mut role) = a.lead().await;
         let started = Instant::now();
@@ -120,7 +120,7 @@ fn an_interruption_costs_no_session() {
     check("interrupted", &async |cast| {
         cast.operator().await;
         let a = cast.start("a");
-        let mut membership = a.handle.register(registration("a", 1, 1));
+        let mut membership = a.register("a", 1, 1);
         let first = registered(&mut membership).await;
         for _ in 0..50 {
             cast.stage.interrupt(&a.name);

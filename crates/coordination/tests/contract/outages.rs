@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rangekeeper_coordination::{Assignment, Membership, Role, SessionState, Version};
 
-use crate::stage::{Cast, Process, Stage, registered, registration, until};
+use crate::stage::{Cast, Process, Stage, registered, until};
 
 /// Two nodes, one of which leads and has published a map; then the servers are away as `fault` says
 /// for one and a half session timeouts; then all is as it was, in new sessions.
@@ -12,7 +12,7 @@ async fn away<S: Stage>(cast: &Cast<S>, fault: impl AsyncFn(), mend: impl AsyncF
     let (a, b) = (cast.start("a"), cast.start("b"));
     let mut registrations = Vec::new();
     for (process, name) in [(&a, "a"), (&b, "b")] {
-        let mut membership = process.handle.register(registration(name, 1, 1));
+        let mut membership = process.register(name, 1, 1);
         let incarnation = registered(&mut membership).await;
         registrations.push((membership, incarnation));
     }

@@ -8,7 +8,7 @@ use rangekeeper_coordination::{
     Candidate, Cluster, Coordination, CoordinationMetrics, Ensemble, Membership, Registration,
     Role, Settings, memory::Fate,
 };
-use rangekeeper_model::{NodeId, Term};
+use rangekeeper_model::{Lineage, NodeId, RunId, Term};
 use rangekeeper_telemetry::Registry;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -53,6 +53,22 @@ pub struct Process {
 }
 
 impl Process {
+    /// Registers as the node `node` at the start `boot` of its folder, which is as many runs old.
+    pub fn register(&self, node: &str, store: u128, boot: u64) -> watch::Receiver<Membership> {
+        let runs = (1..=boot).map(|start| run(store, start)).collect();
+        self.register_as(node, store, Lineage::of(runs).expect("a start"))
+    }
+
+    /// The same with another lineage than that.
+    pub fn register_as(
+        &self,
+        node: &str,
+        store: u128,
+        lineage: Lineage,
+    ) -> watch::Receiver<Membership> {
+        self.handle.register(registration(node, store, &lineage), lineage)
+    }
+
     /// The value of a counter.
     pub fn metric(&self, name: &str) -> u64 {
         self.reading(name).parse().unwrap()
@@ -178,12 +194,19 @@ pub fn cluster(number: u128) -> Cluster {
 }
 
 /// The node `node` with its folder `store` opened for the `boot`th time.
-pub fn registration(node: &str, store: u128, boot: u64) -> Registration {
+/// A start of a folder that was never copied.
+pub fn run(store: u128, start: u64) -> RunId {
+    RunId::of(store << 64 | u128::from(start))
+}
+
+fn registration(node: &str, store: u128, lineage: &Lineage) -> Registration {
+    let boot = u64::try_from(lineage.runs().len()).unwrap();
     Registration {
         node: node.parse().unwrap(),
         store: Uuid::from_u128(store),
         boot,
-        run: Uuid::new_v4(),
+        run: lineage.run().0,
+        after: Vec::new(),
         peer_address: format!("127.0.0.1:{}", 9000 + boot),
         http_address: "127.0.0.1:9920".to_owned(),
         zone: "z1".to_owned(),

@@ -16,7 +16,7 @@ use zookeeper_client as zk;
 
 use crate::relay::Relay;
 use crate::servers::{Programs, Servers};
-use crate::stage::{Cast, Stage, cluster, registered, registration};
+use crate::stage::{Cast, Stage, cluster, registered};
 
 /// A promise, as it is played here.
 pub type Promise = for<'a> fn(&'a Cast<RealStage<'a>>) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -198,8 +198,8 @@ fn play(servers: &Mutex<Servers>, name: &str, promise: Promise) {
 async fn the_death_of_the_leading_server_costs_no_session(cast: &Cast<RealStage<'_>>) {
     cast.operator().await;
     let (a, b) = (cast.start("a"), cast.start("b"));
-    let mut first = a.handle.register(registration("a", 1, 1));
-    let mut second = b.handle.register(registration("b", 2, 1));
+    let mut first = a.register("a", 1, 1);
+    let mut second = b.register("b", 2, 1);
     let before = (registered(&mut first).await, registered(&mut second).await);
     let (term, _role) = a.lead().await;
     let servers = cast.stage.servers;
@@ -239,7 +239,7 @@ async fn strangers_are_kept_out(cast: &Cast<RealStage<'_>>) {
     let ours = start("ours", Some("s3cret"));
     ours.handle.init(&cluster(1)).await.unwrap();
     ours.handle.self_test().await.unwrap();
-    registered(&mut ours.handle.register(registration("a", 1, 1))).await;
+    registered(&mut ours.register("a", 1, 1)).await;
     ours.lead().await;
     for (name, password) in [("nobody", None), ("wrong", Some("guess"))] {
         let stranger = start(name, password);

@@ -24,7 +24,6 @@ use rangekeeper_telemetry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::config::{Config, Member, read_credentials, read_secret};
 use crate::memory::Memory;
@@ -150,12 +149,13 @@ impl Joined {
             cluster: ClusterId(self.cluster.uuid),
             store: StoreId(self.who.store),
             boot: BootCount(self.who.boot),
+            lineage: self.who.lineage.clone(),
         }
     }
 
     /// The node, as its messages say.
     fn local(&self, member: &Member) -> Local {
-        let Identity { cluster, store, boot } = self.identity();
+        let Identity { cluster, store, boot, .. } = self.identity();
         let clock = Clock::system();
         Local::new(cluster, member.node.as_str(), store, boot.0, move || clock.now_ms())
     }
@@ -183,7 +183,6 @@ impl Joined {
             folder: config.storage.data_dir.clone(),
             policy: config.cluster.policy(expect),
             software: env!("CARGO_PKG_VERSION").to_owned(),
-            run: Uuid::new_v4(),
             seed,
             start_wait: config.cluster.start_wait,
         };

@@ -14,7 +14,7 @@
 //! │ replication u8  │ places u8 │ nodes u16    │ log2 of the number of shards u8   │
 //! ├─────────────────┴───────────┴──────────────┴───────────────────────────────────┤
 //! │ a row for each node: id, address, zone (texts), weight varint,                 │
-//! │   incarnation u64, store 16 B, boot varint, status u8                          │
+//! │   incarnation u64, store 16 B, boot varint, run 16 B, status u8                │
 //! ├────────────────────────────────────────────────────────────────────────────────┤
 //! │ for each shard: since varint, rsince varint, then for each place               │
 //! │   state u8 (0 empty, 1 steady, 2 moving, 3 cutover, 4 repair),                 │
@@ -33,7 +33,8 @@ use crate::ids::{NodeIndex, PublishId, SlotEpoch};
 use crate::quorum::{Quorum, Replication};
 use crate::slot::{Slot, SlotState};
 use rangekeeper_model::{
-    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, StoreId, Term, Zone,
+    BootCount, ClusterId, Epoch, FormatLevel, Generation, Incarnation, NodeId, RunId, StoreId,
+    Term, Zone,
 };
 
 /// The longest assignment that is encoded: half of what ZooKeeper takes in one packet, which it
@@ -178,6 +179,7 @@ fn put_row(out: &mut Vec<u8>, row: &NodeRow) {
     out.extend(row.incarnation.0.to_le_bytes());
     out.extend(row.store.0.as_bytes());
     put_varint(out, row.boot.0);
+    out.extend(row.run.0.as_bytes());
     out.push(match row.status {
         NodeStatus::Up => 0,
         NodeStatus::Down => 1,
@@ -315,6 +317,7 @@ impl<'a> Input<'a> {
         let incarnation = Incarnation(self.u64("incarnation")?);
         let store = StoreId(Uuid::from_bytes(self.array("store id")?));
         let boot = BootCount(self.varint("boot counter")?);
+        let run = RunId(Uuid::from_bytes(self.array("run")?));
         let status = match self.u8("node status")? {
             0 => NodeStatus::Up,
             1 => NodeStatus::Down,
@@ -322,7 +325,7 @@ impl<'a> Input<'a> {
             3 => NodeStatus::Lost,
             _ => return Err(self.invalid("node status")),
         };
-        Ok(NodeRow { id, address, zone, weight, incarnation, store, boot, status })
+        Ok(NodeRow { id, address, zone, weight, incarnation, store, boot, run, status })
     }
 
     fn shard(&mut self, epoch: Epoch, quorum: Quorum) -> Result<Shard, CodecError> {

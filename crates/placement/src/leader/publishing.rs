@@ -103,12 +103,15 @@ impl Leader {
                 incarnation: registration.incarnation,
                 store: registration.store,
                 boot: registration.boot,
+                run: registration.run,
                 status: NodeStatus::Up,
             };
             match known {
-                // A folder that was opened less often than once before is not the one it says:
-                // the row keeps the count, and the node refuses by it.
-                Some(at) if rows[at].boot > row.boot => rows[at].status = NodeStatus::Lost,
+                // A folder that has not begun the row's run is an older copy, or a copy of one: the
+                // row keeps the run, and the node refuses by it.
+                Some(at) if !registration.continues(rows[at].run) => {
+                    rows[at].status = NodeStatus::Lost;
+                }
                 Some(at) => rows[at] = row,
                 None => rows.push(row),
             }

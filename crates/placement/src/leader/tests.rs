@@ -18,6 +18,8 @@ fn registration(number: u8) -> Registration {
         incarnation: Incarnation(1),
         store: StoreId::of(u128::from(number) + 1),
         boot: BootCount(1),
+        run: RunId::of(u128::from(number) << 8 | 1),
+        after: Vec::new(),
     }
 }
 
@@ -219,6 +221,52 @@ fn a_new_disk_gets_a_row_of_its_own_and_is_to_be_repaired_at_once() {
         assert_eq!((proposal.from, proposal.to), (NodeIndex(1), NodeIndex(4)));
         assert_eq!(proposal.kind, ProposalKind::Repair);
     }
+}
+
+/// The registration of a node that was started again, as the run `run` after these.
+fn started(number: u8, run: u128, after: &[u128]) -> Registration {
+    let run_of = |run: u128| RunId::of(u128::from(number) << 8 | run);
+    let after = after.iter().copied().map(run_of).collect();
+    let incarnation = Incarnation(u64::try_from(run).unwrap());
+    Registration { run: run_of(run), after, incarnation, ..registration(number) }
+}
+
+#[test]
+fn a_start_is_published_and_changes_nothing_for_requests_under_way() {
+    let mut shell = Shell::placed(CarryOut::Propose);
+    let before = shell.last().clone();
+    let with = |node| LeaderEvent::Registered(vec![registration(0), node, registration(2)]);
+    // One that ended before anybody was told of it leaves no gap.
+    for (run, after) in [(2, &[1][..]), (4, &[1, 2, 3])] {
+        let node = started(1, run, after);
+        shell.step(with(node.clone()));
+        shell.wait(2_000);
+        assert_eq!(
+            (shell.last().nodes[1].run, shell.last().nodes[1].status),
+            (node.run, NodeStatus::Up)
+        );
+        assert_eq!(shell.last().shards, before.shards);
+    }
+}
+
+#[test]
+fn an_older_copy_of_a_folder_is_lost_however_often_it_is_started_until_the_folder_is_back() {
+    let mut shell = Shell::placed(CarryOut::Propose);
+    let with = |node| LeaderEvent::Registered(vec![registration(0), node, registration(2)]);
+    shell.step(with(started(1, 2, &[1])));
+    shell.wait(2_000);
+    let rolled_back = [started(1, 101, &[1]), started(1, 102, &[1, 101]), started(1, 103, &[101])];
+    for copy in rolled_back {
+        shell.step(with(copy));
+        shell.wait(2_000);
+        let row = &shell.last().nodes[1];
+        assert_eq!((row.run, row.status), (started(1, 2, &[]).run, NodeStatus::Lost));
+        assert_eq!(shell.last().nodes.len(), 4, "it has no row of its own");
+    }
+    shell.step(with(started(1, 3, &[1, 2])));
+    shell.wait(2_000);
+    let row = &shell.last().nodes[1];
+    assert_eq!((row.run, row.status), (started(1, 3, &[]).run, NodeStatus::Up));
 }
 
 #[test]

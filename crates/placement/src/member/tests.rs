@@ -6,7 +6,7 @@ use crate::ids::PublishId;
 use crate::quorum::Replication;
 use crate::transition::Transition;
 use rangekeeper_model::ShardCount;
-use rangekeeper_model::{Generation, Incarnation, Zone};
+use rangekeeper_model::{BootCount, Generation, Incarnation, RunId, Zone};
 
 const SHARD: ShardId = ShardId(0);
 
@@ -35,6 +35,7 @@ fn map(changes: &[(u8, Transition)]) -> Arc<Assignment> {
             incarnation: Incarnation(1),
             store: store(number),
             boot: BootCount(3),
+            run: RunId::of(3),
             status: NodeStatus::Up,
         })
         .collect();
@@ -50,11 +51,16 @@ fn map(changes: &[(u8, Transition)]) -> Arc<Assignment> {
     Arc::new(map)
 }
 
-fn member(number: u8, boot: u64, cached: Arc<Assignment>) -> Member {
+/// A node at the start `run` of its folder, which were started as often before.
+fn member(number: u8, run: u128, cached: Arc<Assignment>) -> Member {
     let id = NodeId::new(&format!("n{number}")).unwrap();
-    let mut member = Member::new(cluster(), id, store(number), BootCount(boot), Some(cached));
+    let mut member = Member::new(cluster(), id, store(number), lineage(1..=run), Some(cached));
     member.step(MemberEvent::Replayed, &mut Vec::new());
     member
+}
+
+fn lineage(runs: impl Iterator<Item = u128>) -> Lineage {
+    Lineage::of(runs.map(RunId::of).collect()).unwrap()
 }
 
 fn step(member: &mut Member, event: MemberEvent) -> Vec<MemberEffect> {
@@ -114,12 +120,27 @@ fn another_cluster_store_or_generation_is_refused() {
 fn a_folder_that_was_rolled_back_or_replaced_answers_for_nothing() {
     let stale = Verdict::StaleEpoch { mine: Epoch(1) };
     assert_eq!(write(&member(0, 3, map(&[])), 0, 1), Verdict::Ok);
+    assert_eq!(write(&member(0, 9, map(&[])), 0, 1), Verdict::Ok, "later starts of the folder");
     assert_eq!(write(&member(0, 2, map(&[])), 0, 1), stale);
     let id = NodeId::new("n0").unwrap();
-    let mut replaced = Member::new(cluster(), id, store(9), BootCount(1), Some(map(&[])));
+    for starts in 1..5 {
+        let runs = lineage([1, 2].into_iter().chain(100..100 + starts));
+        let mut copy = Member::new(cluster(), id.clone(), store(0), runs, Some(map(&[])));
+        copy.step(MemberEvent::Replayed, &mut Vec::new());
+        assert_eq!(write(&copy, 0, 1), stale, "an older copy, started {starts} times since");
+        assert_eq!(copy.me(), None);
+    }
+    let mut replaced = Member::new(cluster(), id, store(9), lineage(1..=3), Some(map(&[])));
     assert_eq!(write(&replaced, 0, 1), Verdict::NotReady, "its log is not replayed");
     replaced.step(MemberEvent::Replayed, &mut Vec::new());
     assert_eq!(write(&replaced, 0, 1), stale);
+}
+
+#[test]
+fn a_map_names_the_run_that_was_last_published() {
+    assert!(member(0, 3, map(&[])).is_named());
+    assert!(!member(0, 4, map(&[])).is_named(), "nobody was told of this start yet");
+    assert!(!member(0, 2, map(&[])).is_named());
 }
 
 #[test]

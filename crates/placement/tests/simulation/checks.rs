@@ -52,8 +52,7 @@ impl World {
         let named = latest.shard(shard).slots.iter().flat_map(|slot| slot.state.nodes());
         let on_disk = named.fold(0, |all, row| {
             let node = &self.nodes[self.rows[row.index()]];
-            let is_there = node.row == row;
-            all | if is_there { node.replicas[usize::from(shard.0)].synced } else { 0 }
+            all | if self.has_store(row) { node.replicas[usize::from(shard.0)].synced } else { 0 }
         });
         let lost = acknowledged & !on_disk;
         if lost != 0 {

@@ -65,9 +65,11 @@ impl World {
     pub fn follows(&self, leader: usize, shard: ShardId, report: &Report) -> Option<Transition> {
         let base = &self.leaders[leader].base;
         let view = base.shard(shard);
-        let Report { reporter, place, slot_epoch, progress } = *report;
-        // What an earlier registration has reported counts no more.
-        if !self.has_store(reporter) {
+        let Report { run, reporter, place, slot_epoch, progress } = *report;
+        // What an earlier start has reported counts no more, and what one reports that no map names
+        // yet would be in no copy's lineage.
+        let is_named = base.nodes.get(reporter.index()).is_some_and(|row| row.run == run);
+        if !self.has_store(reporter) || !is_named {
             return None;
         }
         let lax =
@@ -141,8 +143,10 @@ impl World {
         let named = |node: usize| {
             view.slots.iter().flat_map(|s| s.state.nodes()).any(|r| self.rows[r.index()] == node)
         };
-        let free: Vec<usize> =
-            (0..self.nodes.len()).filter(|&node| self.nodes[node].is_up && !named(node)).collect();
+        let has_store = |node: usize| self.has_store(self.nodes[node].row);
+        let free: Vec<usize> = (0..self.nodes.len())
+            .filter(|&node| self.nodes[node].is_up && has_store(node) && !named(node))
+            .collect();
         self.random.choice(&free).map(|&node| self.nodes[node].row)
     }
 
@@ -158,7 +162,9 @@ impl World {
         let own = view.slot(place).state.target().map(|row| self.rows[row.index()]);
         let node = match at {
             Some(row) => Some(row),
-            None if self.random.bool() => own.map(|node| self.nodes[node].row),
+            None if self.random.bool() => {
+                own.map(|node| self.nodes[node].row).filter(|row| self.has_store(*row))
+            }
             None => self.candidate(view),
         };
         if let Some(node) = node {
@@ -190,6 +196,15 @@ impl World {
         });
     }
 
+    /// The starts that no map names yet, and nothing else.
+    pub fn name_starts(&mut self) {
+        let leader = usize::from(self.leaders[1].term == self.term);
+        let base = Arc::clone(&self.leaders[leader].base);
+        if self.table(&base) != base.nodes {
+            self.publish(leader, |_, _| true);
+        }
+    }
+
     /// The fenced publish: only in the present term, and only over the assignment that the leader
     /// went on from.
     fn publish(&mut self, leader: usize, change: impl FnOnce(&mut Assignment, Epoch) -> bool) {
@@ -206,7 +221,7 @@ impl World {
         next.epoch = base.epoch.next();
         next.term = term;
         next.publish = self.draw_publish();
-        next.nodes = self.table();
+        next.nodes = self.table(&base);
         let epoch = next.epoch;
         if !change(&mut next, epoch) {
             return;

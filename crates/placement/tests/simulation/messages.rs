@@ -1,7 +1,6 @@
 //! What goes over the network.
 
-use rangekeeper_model::Epoch;
-use rangekeeper_model::ShardId;
+use rangekeeper_model::{Epoch, RunId, ShardId};
 use rangekeeper_placement::{Mark, NodeIndex, Place, Progress, SlotEpoch, UnsettledKey, Version};
 
 use crate::world::Set;
@@ -32,6 +31,7 @@ pub struct Asker {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
+    pub run: RunId,
     pub reporter: NodeIndex,
     pub place: Place,
     pub slot_epoch: SlotEpoch,

@@ -24,6 +24,10 @@ pub enum Mutation {
     RepairKeepsFences,
     /// A node comes back without its disk's content, under the same store id.
     DiskLostUnderSameStore,
+    /// Starts of a folder are told apart by their count alone.
+    StartsCounted,
+    /// A node serves before a map names its start.
+    ServesUnnamed,
     /// Writes are acknowledged before they are synced.
     AcknowledgedUnsynced,
     /// A write is acknowledged when it is synced, whatever map was applied since it was taken.
@@ -65,6 +69,8 @@ pub const MUTATIONS: &[(Mutation, &[Replication])] = {
         (Mutation::WitnessDropsEarly, &[Two]),
         (Mutation::RepairKeepsFences, &[Three]),
         (Mutation::DiskLostUnderSameStore, &[Three, Two, Five]),
+        (Mutation::StartsCounted, &[Three, Two, Five]),
+        (Mutation::ServesUnnamed, &[Three, Two, Five]),
         (Mutation::AcknowledgedUnsynced, &[One, Three]),
         (Mutation::JudgedOnlyWhenTaken, &[Three]),
         (Mutation::GivenByRoutersMap, &[Three]),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rangekeeper_model::{BootCount, NodeId};
+use rangekeeper_model::{Lineage, NodeId, RunId};
 use rangekeeper_model::{SeriesId, ShardId, Window};
 use rangekeeper_placement::{
     Assignment, LogPosition, Member, MemberEffect, MemberEvent, NodeIndex, Place, Quorum,
@@ -11,7 +11,7 @@ use rangekeeper_placement::{
 
 use crate::messages::{Asker, Body, Message, Target};
 use crate::mutation::Mutation;
-use crate::world::{NODES, SHARDS, Set, World, bits, row_of, store};
+use crate::world::{NODES, SHARDS, Set, World, bits, first_run, row_of, store};
 
 /// Entries before days take their place: few, so that it happens.
 const MOST_CHUNKS: usize = 3;
@@ -20,9 +20,24 @@ pub struct Node {
     pub row: NodeIndex,
     pub is_up: bool,
     pub member: Member,
+    /// The map that it has applied names this start of it.
+    pub serves: bool,
+    /// The starts of its folder, on disk.
+    pub lineage: Lineage,
     /// The map on disk.
     cached: Arc<Assignment>,
     pub replicas: Vec<Replica>,
+    /// A copy of its folder, made while it was down.
+    older: Option<Box<Folder>>,
+}
+
+/// What a folder holds.
+#[derive(Clone)]
+struct Folder {
+    lineage: Lineage,
+    cached: Arc<Assignment>,
+    damaged: Vec<ShardId>,
+    replicas: Vec<Replica>,
 }
 
 /// A write that waits for the sync of the log.
@@ -35,6 +50,7 @@ pub struct Pending {
 }
 
 /// What a node has of a shard.
+#[derive(Clone)]
 pub struct Replica {
     /// In memory and on disk.
     pub held: Set,
@@ -146,15 +162,29 @@ impl Replica {
 impl Node {
     pub fn new(number: usize, first: &Arc<Assignment>) -> Self {
         let row = NodeIndex(u16::try_from(number).unwrap());
+        let lineage = Lineage::begun(first_run(row));
         let mut node = Self {
             row,
             is_up: true,
-            member: member(number, row, first),
+            member: member(number, row, &lineage, first),
+            serves: true,
+            lineage,
             cached: Arc::clone(first),
             replicas: (0..SHARDS).map(|_| Replica::new(first.quorum)).collect(),
+            older: None,
         };
         node.member.step(MemberEvent::Replayed, &mut Vec::new());
         node
+    }
+
+    /// What its folder holds while it is down.
+    fn folder(&self) -> Folder {
+        Folder {
+            lineage: self.lineage.clone(),
+            cached: Arc::clone(&self.cached),
+            damaged: self.member.damaged().collect(),
+            replicas: self.replicas.clone(),
+        }
     }
 
     pub fn replica(&mut self, shard: ShardId) -> &mut Replica {
@@ -162,9 +192,9 @@ impl Node {
     }
 }
 
-fn member(number: usize, row: NodeIndex, cached: &Arc<Assignment>) -> Member {
+fn member(number: usize, row: NodeIndex, lineage: &Lineage, cached: &Arc<Assignment>) -> Member {
     let id = NodeId::new(&format!("n{number}")).unwrap();
-    Member::new(cached.cluster, id, store(row), BootCount(1), Some(Arc::clone(cached)))
+    Member::new(cached.cluster, id, store(row), lineage.clone(), Some(Arc::clone(cached)))
 }
 
 impl World {
@@ -214,6 +244,7 @@ impl World {
         effects.clear();
         it.cached = Arc::clone(map);
         it.member.step(MemberEvent::Persisted(map.version()), &mut effects);
+        it.serves |= it.member.is_named();
         for (replica, view) in it.replicas.iter_mut().zip(&map.shards) {
             replica.unsettled.rebase(view);
         }
@@ -272,23 +303,59 @@ impl World {
 
     pub fn crash(&mut self) {
         let Some(node) = self.any_up() else { return };
-        self.nodes[node].is_up = false;
-        for replica in &mut self.nodes[node].replicas {
+        let is_copied = self.random.bool();
+        let it = &mut self.nodes[node];
+        it.is_up = false;
+        for replica in &mut it.replicas {
             replica.crash();
+        }
+        if is_copied {
+            it.older = Some(Box::new(it.folder()));
         }
     }
 
     pub fn restart(&mut self) {
-        let Some(node) = self.any_node(false) else { return };
-        let it = &mut self.nodes[node];
-        it.is_up = true;
-        let damaged: Vec<_> =
-            (0..2).map(ShardId).filter(|shard| it.member.is_damaged(*shard)).collect();
-        it.member = member(node, it.row, &it.cached);
-        for shard in damaged {
-            it.member.step(MemberEvent::Damaged(shard), &mut Vec::new());
+        if let Some(node) = self.any_node(false) {
+            let folder = self.nodes[node].folder();
+            self.start(node, folder);
         }
-        it.member.step(MemberEvent::Replayed, &mut Vec::new());
+    }
+
+    /// A node starts with this in its folder.
+    fn start(&mut self, node: usize, folder: Folder) {
+        self.starts += 1;
+        let row = self.nodes[node].row;
+        let drawn = (0, u128::from(self.starts));
+        let counted = (u128::from(row.0) + 1, folder.lineage.runs().len() as u128);
+        let (high, low) = if self.is(Mutation::StartsCounted) { counted } else { drawn };
+        let lineage = folder.lineage.continued(RunId::of(high << 64 | low));
+        let mut member = member(node, row, &lineage, &folder.cached);
+        for shard in folder.damaged {
+            member.step(MemberEvent::Damaged(shard), &mut Vec::new());
+        }
+        member.step(MemberEvent::Replayed, &mut Vec::new());
+        let serves = self.is(Mutation::ServesUnnamed);
+        let Folder { cached, replicas, .. } = folder;
+        let older = self.nodes[node].older.take();
+        self.nodes[node] =
+            Node { row, is_up: true, member, serves, lineage, cached, replicas, older };
+    }
+
+    /// A node comes back with the copy of its folder that was made before it last started.
+    pub fn roll_back(&mut self) {
+        let at = self.random.usize(..NODES);
+        let is_older = |node: &Node| {
+            let older = node.older.as_ref();
+            older.is_some_and(|older| older.lineage.runs().len() < node.lineage.runs().len())
+        };
+        let mut all = (0..NODES).map(|node| (at + node) % NODES);
+        let Some(node) = all.find(|&node| is_older(&self.nodes[node])) else { return };
+        if !self.latest().shard_count().iter().all(|shard| self.may_lose(node, shard)) {
+            return;
+        }
+        if let Some(folder) = self.nodes[node].older.as_deref().cloned() {
+            self.start(node, folder);
+        }
     }
 
     /// How many slots of a shard are without a sound copy, if this node had none.
@@ -318,20 +385,23 @@ impl World {
         if !shards.iter().all(|shard| self.may_lose(node, shard)) || self.rows.len() > 60 {
             return;
         }
-        let quorum = self.latest().quorum;
+        self.empty(node);
+    }
+
+    /// A node comes back with an empty disk.
+    pub fn empty(&mut self, node: usize) {
+        // Without its disk it starts with what ZooKeeper has now.
+        let cached = self.latest();
+        let replicas = (0..SHARDS).map(|_| Replica::new(cached.quorum)).collect();
         let it = &mut self.nodes[node];
-        it.is_up = true;
-        it.replicas = (0..SHARDS).map(|_| Replica::new(quorum)).collect();
+        it.older = None;
+        let mut lineage = it.lineage.clone();
         if self.mutation != Some(Mutation::DiskLostUnderSameStore) {
             it.row = NodeIndex(u16::try_from(self.rows.len()).unwrap());
+            lineage = Lineage::begun(first_run(it.row));
             self.rows.push(node);
         }
-        // Without its disk it starts with what ZooKeeper has now.
-        let latest = self.latest();
-        let it = &mut self.nodes[node];
-        it.cached = Arc::clone(&latest);
-        it.member = member(node, it.row, &latest);
-        it.member.step(MemberEvent::Replayed, &mut Vec::new());
+        self.start(node, Folder { lineage, cached, damaged: Vec::new(), replicas });
     }
 
     /// A node finds that a shard's copy is damaged: some of it is gone.
@@ -374,10 +444,17 @@ impl World {
         self.send(node, target, shard, Body::Ping);
     }
 
-    /// The rows that a leader may name: each node's present one.
-    pub fn table(&self) -> Vec<rangekeeper_placement::NodeRow> {
-        let row = |(row, &node): (usize, &usize)| {
-            row_of(NodeIndex(u16::try_from(row).expect("few rows")), node)
+    /// The rows that a leader names: of each node that is up its present start, unless its folder
+    /// lacks the one that `base` names.
+    pub fn table(&self, base: &Assignment) -> Vec<rangekeeper_placement::NodeRow> {
+        let row = |(at, &node): (usize, &usize)| {
+            let row = NodeIndex(u16::try_from(at).expect("few rows"));
+            let it = &self.nodes[node];
+            let named = base.nodes.get(at).map(|row| row.run);
+            let continues = named.is_none_or(|run| it.lineage.contains(run));
+            let is_there = it.row == row && it.is_up && continues;
+            let run = if is_there { it.lineage.run() } else { named.unwrap_or(first_run(row)) };
+            row_of(row, node, run)
         };
         self.rows.iter().enumerate().map(row).collect()
     }

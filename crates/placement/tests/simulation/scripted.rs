@@ -95,9 +95,16 @@ impl World {
         while self.nodes.iter().any(|node| !node.is_up) {
             self.restart();
         }
+        for node in 0..self.nodes.len() {
+            // An older copy is of no use: its folder is emptied.
+            if !self.has_store(self.nodes[node].row) {
+                self.empty(node);
+            }
+        }
         for round in 0..200 {
             self.elect();
             let leader = usize::from(self.leaders[1].term == self.term);
+            self.name_starts();
             self.lead_calmly(leader);
             for router in 0..ROUTERS {
                 self.refresh(router);

@@ -61,6 +61,9 @@ impl World {
         if self.is(Mutation::NoSince) {
             routed.epoch = Epoch(u64::MAX);
         }
+        if !self.nodes[node].serves {
+            return Verdict::NotReady;
+        }
         let verdict = member.judge_write(shard, place, routed, store(row));
         let is_waiting = verdict == Verdict::NotReady && !member.is_damaged(shard);
         match (member.assignment(), member.me()) {
@@ -81,6 +84,9 @@ impl World {
     ) -> Verdict {
         if self.is(Mutation::NoReadCheck) {
             return Verdict::Ok;
+        }
+        if !self.nodes[node].serves {
+            return Verdict::NotReady;
         }
         if self.is(Mutation::ReadCheckWithoutEpoch) {
             routed.epoch = Epoch(u64::MAX);
@@ -326,7 +332,8 @@ impl World {
         };
         let wanted = if early { SlotEpoch::default() } else { request.wanted };
         let member = &self.nodes[node].member;
-        if member.judge_export(shard, source, wanted, routed, store(row)) != Verdict::Ok {
+        let verdict = member.judge_export(shard, source, wanted, routed, store(row));
+        if !self.nodes[node].serves || verdict != Verdict::Ok {
             return;
         }
         let sealed_by = |view: &rangekeeper_placement::Shard| {
@@ -389,7 +396,8 @@ impl World {
                 Progress::Repaired(sources)
             }
         };
-        let report = Report { reporter: row, place, slot_epoch: epoch, progress };
+        let run = self.nodes[node].lineage.run();
+        let report = Report { run, reporter: row, place, slot_epoch: epoch, progress };
         let leader = usize::from(self.random.bool());
         self.send(node, Target::Leader(leader), shard, Body::Report(Box::new(report)));
     }

@@ -12,7 +12,9 @@ use crate::mutation::Mutation;
 use crate::node::Node;
 use crate::routers::Router;
 use fastrand::Rng;
-use rangekeeper_model::{BootCount, ClusterId, Epoch, Incarnation, NodeId, StoreId, Term, Zone};
+use rangekeeper_model::{
+    BootCount, ClusterId, Epoch, Incarnation, NodeId, RunId, StoreId, Term, Zone,
+};
 use rangekeeper_model::{ShardCount, ShardId};
 use rangekeeper_placement::{
     Assignment, NodeIndex, NodeRow, NodeStatus, Place, PublishId, Replication, Transition, Version,
@@ -57,6 +59,8 @@ pub struct World {
     /// Writes of each shard whose senders were told that they are kept.
     pub acknowledged: [Set; SHARDS as usize],
     pub writes: u8,
+    /// Starts of all nodes.
+    pub starts: u32,
     pub reads_checked: u64,
     pub violation: Option<String>,
 }
@@ -65,7 +69,12 @@ pub fn store(row: NodeIndex) -> StoreId {
     StoreId::of(u128::from(row.0) + 1)
 }
 
-pub fn row_of(row: NodeIndex, node: usize) -> NodeRow {
+/// The first run of the store of a row.
+pub fn first_run(row: NodeIndex) -> RunId {
+    RunId::of((u128::from(row.0) + 1) << 64)
+}
+
+pub fn row_of(row: NodeIndex, node: usize, run: RunId) -> NodeRow {
     NodeRow {
         id: NodeId::new(&format!("n{node}")).unwrap(),
         address: "127.0.0.1:9921".into(),
@@ -74,6 +83,7 @@ pub fn row_of(row: NodeIndex, node: usize) -> NodeRow {
         incarnation: Incarnation(1),
         store: store(row),
         boot: BootCount(0),
+        run,
         status: NodeStatus::Up,
     }
 }
@@ -86,7 +96,8 @@ impl World {
         let mut first = Assignment::empty(cluster, replication, shards);
         first.epoch = Epoch(1);
         let index = |node: usize| NodeIndex(u16::try_from(node).unwrap());
-        first.nodes = (0..NODES).map(|node| row_of(index(node), node)).collect();
+        first.nodes =
+            (0..NODES).map(|node| row_of(index(node), node, first_run(index(node)))).collect();
         for shard in &mut first.shards {
             let begin = random.usize(..NODES);
             for place in 0..first.quorum.places() {
@@ -110,6 +121,7 @@ impl World {
             messages: Vec::new(),
             acknowledged: [0; SHARDS as usize],
             writes: 0,
+            starts: 0,
             reads_checked: 0,
             violation: None,
         }
@@ -127,15 +139,18 @@ impl World {
         ShardId(self.random.u16(..u16::try_from(SHARDS).unwrap()))
     }
 
-    /// Whether the node of the row still has the row's store.
+    /// Whether the node of the row still has the row's store, and no older copy of it.
     pub fn has_store(&self, row: NodeIndex) -> bool {
-        self.nodes[self.rows[row.index()]].row == row
+        let node = &self.nodes[self.rows[row.index()]];
+        let map = self.history.last().expect("the first placement");
+        let is_older = |row: &NodeRow| !node.lineage.contains(row.run);
+        node.row == row && !map.nodes.get(row.index()).is_some_and(is_older)
     }
 
     /// Whether the row's node has a copy of the shard that may be used, be it up or not.
     pub fn is_intact(&self, row: NodeIndex, shard: ShardId) -> bool {
         let node = &self.nodes[self.rows[row.index()]];
-        node.row == row && !node.member.is_damaged(shard)
+        self.has_store(row) && !node.member.is_damaged(shard)
     }
 
     pub fn fail(&mut self, what: impl FnOnce() -> String) {
@@ -147,7 +162,9 @@ impl World {
     /// One thing happens, then all promises are checked.
     pub fn step(&mut self) {
         match self.random.u16(..1000) {
-            0..560 => self.deliver(),
+            0..548 => self.deliver(),
+            548..558 => self.name_starts(),
+            558..560 => self.roll_back(),
             560..580 => self.lose(),
             580..620 => self.begin_write(),
             620..640 => self.nudge_write(),

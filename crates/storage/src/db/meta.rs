@@ -5,6 +5,7 @@
 //! identity               seed u64 · hash version u8 · shards u32 · store id u128 · the cluster's
 //!                        uuid, or 16 zero bytes
 //! boot                   u64           times the store was opened
+//! runs                   16 B each     the starts of the store, oldest first (see `Lineage`)
 //! floor                  u32           first day that is kept
 //! newest                 i64           time of the newest sample, as last noted, in milliseconds
 //! checkpoint/<u16>       u64           log position up to which a stripe is in the database
@@ -20,7 +21,7 @@
 
 use std::path::Path;
 
-use rangekeeper_model::{Day, ShardCount};
+use rangekeeper_model::{Day, Lineage, RunId, ShardCount};
 use uuid::Uuid;
 
 use super::error::{DbError, OpenError};
@@ -32,6 +33,7 @@ use super::{Db, synced};
 pub(super) const FORMAT: &[u8] = b"format";
 pub(super) const IDENTITY: &[u8] = b"identity";
 pub(super) const BOOT: &[u8] = b"boot";
+pub(super) const RUNS: &[u8] = b"runs";
 pub(super) const FLOOR: &[u8] = b"floor";
 pub(super) const NEWEST: &[u8] = b"newest";
 pub(super) const CHECKPOINT: &[u8] = b"checkpoint/";
@@ -95,10 +97,12 @@ pub(super) fn u64_of(value: &[u8]) -> Option<u64> {
 /// What an open finds out first.
 pub(super) struct Opened {
     pub(super) identity: Identity,
+    pub(super) lineage: Lineage,
     pub(super) floor: Day,
 }
 
-/// Reads or, in an empty folder, writes what the store is; counts the boot. Synced when it returns.
+/// Reads or, in an empty folder, writes what the store is; counts the boot and notes the run, which
+/// only the first open of a start begins. Synced when it returns.
 /// What `meta` lost comes from the file beside it.
 pub(super) fn identify(
     rocks: &rocksdb::DB,
@@ -141,6 +145,8 @@ pub(super) fn identify(
     let floor = floor.unwrap_or(0).max(beside.as_ref().map_or(0, |file| file.floor));
     let boots = read(BOOT)?.map(|v| u64_of(&v).ok_or(unreadable("boot"))).transpose()?;
     identity.boot = boots.unwrap_or(0) + 1;
+    let runs = read(RUNS)?.map(|v| decode_runs(&v)).transpose()?.flatten();
+    let lineage = runs.map_or_else(|| Lineage::begun(with.run), |runs| runs.continued(with.run));
     // The file first: a database without a record is then never taken for a new one.
     let file = identity_file(&identity, Day(floor));
     if beside.as_ref() != Some(&file) {
@@ -151,8 +157,9 @@ pub(super) fn identify(
     batch.put(IDENTITY, encode_identity(&identity));
     batch.put(FLOOR, floor.to_le_bytes());
     batch.put(BOOT, identity.boot.to_le_bytes());
+    batch.put(RUNS, encode_runs(&lineage));
     rocks.write_opt(batch, &synced()).map_err(OpenError::RocksDb)?;
-    Ok(Opened { identity, floor: Day(floor) })
+    Ok(Opened { identity, lineage, floor: Day(floor) })
 }
 
 /// Refuses a store of another cluster, and one of a cluster that is opened as a lone node's.
@@ -206,6 +213,18 @@ fn decode_identity(value: &[u8]) -> Result<Identity, OpenError> {
         boot: 0,
         cluster: (!cluster.is_nil()).then_some(cluster),
     })
+}
+
+fn encode_runs(lineage: &Lineage) -> Vec<u8> {
+    lineage.runs().iter().flat_map(|run| run.0.into_bytes()).collect()
+}
+
+fn decode_runs(value: &[u8]) -> Result<Option<Lineage>, OpenError> {
+    let (runs, rest) = value.as_chunks();
+    if !rest.is_empty() {
+        return Err(unreadable("runs"));
+    }
+    Ok(Lineage::of(runs.iter().map(|run| RunId(Uuid::from_bytes(*run))).collect()))
 }
 
 impl Db {

@@ -83,7 +83,7 @@ fn check_manifest(folder: &Path) -> Result<(), OpenError> {
 fn open_once(folder: &Path, options: &DbOptions, with: &CreateWith) -> Result<Db, OpenError> {
     let shared = Shared::new(options);
     let rocks = open_rocks(folder, &shared).map_err(|error| refused(folder, error))?;
-    let Opened { identity, floor } = meta::identify(&rocks, folder, with)?;
+    let Opened { identity, lineage, floor } = meta::identify(&rocks, folder, with)?;
     let present = read::present_days(&rocks).or_else(|error| {
         tracing::error!(%error, "the days that hold data are listed by files");
         read::days_of_files(&rocks).map_err(OpenError::RocksDb)
@@ -94,6 +94,7 @@ fn open_once(folder: &Path, options: &DbOptions, with: &CreateWith) -> Result<Db
         shared,
         folder: folder.to_owned(),
         identity,
+        lineage,
         clock: options.clock.clone(),
         floor: AtomicU32::new(floor.0),
         writers: RwLock::new(()),

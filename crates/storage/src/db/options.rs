@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rangekeeper_model::ShardCount;
+use rangekeeper_model::{RunId, ShardCount};
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
@@ -72,6 +72,8 @@ pub struct CreateWith {
     /// The cluster that the store belongs to: a store of another one, or of one where none is
     /// given, is refused. A store that belongs to none joins.
     pub cluster: Option<Uuid>,
+    /// The start that opens it. The same when it is opened again within that.
+    pub run: RunId,
 }
 
 /// Raw bytes of a memtable of `chunks`: a checkpoint of a stripe or two. Small, so that memory

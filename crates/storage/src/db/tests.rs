@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rangekeeper_chunk::{decode, encode};
 use rangekeeper_model::{
-    Day, Labels, METRIC_NAME, Samples, SeriesHasher, SeriesId, ShardCount, ShardId, TenantId,
-    TimeRange, Window, WindowInDay,
+    Day, Labels, METRIC_NAME, RunId, Samples, SeriesHasher, SeriesId, ShardCount, ShardId,
+    TenantId, TimeRange, Window, WindowInDay,
 };
 use tempfile::TempDir;
 
@@ -54,6 +54,7 @@ impl Fixture {
                 expect_seed: None,
                 expect_shards: None,
                 cluster: None,
+                run: RunId::of(1),
             },
         }
     }

@@ -4,7 +4,7 @@
 //! the moment at which acknowledged writes may have been lost until somebody says that they were
 //! made good.
 
-use rangekeeper_model::{SeriesHasher, ShardCount, ShardId, TenantId};
+use rangekeeper_model::{Lineage, SeriesHasher, ShardCount, ShardId, TenantId};
 use uuid::Uuid;
 
 use super::engine::Engine;
@@ -20,12 +20,14 @@ const OPEN_UNSYNCED: u8 = 1;
 const CLOSED: u8 = 2;
 
 /// Who a store is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreIdentity {
     /// Names the store among all stores, from its creation on.
     pub store: Uuid,
     /// How often it was opened, this time included.
     pub boot: u64,
+    /// Its starts; the last is this one.
+    pub lineage: Lineage,
     /// Seed of the series hash.
     pub seed: u64,
     /// Number of shards.
@@ -45,6 +47,7 @@ impl Store {
         Ok(StoreIdentity {
             store: Uuid::from_u128(identity.store_id),
             boot: identity.boot,
+            lineage: engine.db.lineage().clone(),
             seed: identity.seed,
             shards: identity.shards,
             cluster: identity.cluster,

@@ -111,7 +111,7 @@ impl Shared {
             let progress = Arc::new(ReplayProgress::default());
             self.change(State::Opening(Arc::clone(&progress)));
             self.look_at_disk();
-            match Engine::open(&self.options, &self.clock, &progress) {
+            match Engine::open(&self.options, &self.clock, self.run, &progress) {
                 Ok(engine) => {
                     was_open = true;
                     self.change(State::Open(Arc::clone(&engine)));

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
+use rangekeeper_model::RunId;
+
 use super::engine::Engine;
 use super::options::{Clock, StoreOptions};
 use super::recovery::{ReplayProgress, replay};
@@ -21,11 +23,12 @@ impl Engine {
     pub(super) fn open(
         options: &StoreOptions,
         clock: &Clock,
+        run: RunId,
         progress: &ReplayProgress,
     ) -> Result<Arc<Self>, StoreError> {
         let lock = lock_folder(&options.dir)?;
         for _ in 0..MAX_SET_ASIDE {
-            match Self::open_once(options, clock, progress) {
+            match Self::open_once(options, clock, run, progress) {
                 // The file is noted now, and opening the database sets it aside.
                 Err(StoreError::Database(error @ DbError::Damaged { file: Some(_), .. })) => {
                     tracing::error!(%error, "the store is opened again without the damaged file");
@@ -33,15 +36,16 @@ impl Engine {
                 opened => return Ok(Arc::new(opened?.with_lock(lock))),
             }
         }
-        Ok(Arc::new(Self::open_once(options, clock, progress)?.with_lock(lock)))
+        Ok(Arc::new(Self::open_once(options, clock, run, progress)?.with_lock(lock)))
     }
 
     fn open_once(
         options: &StoreOptions,
         clock: &Clock,
+        run: RunId,
         progress: &ReplayProgress,
     ) -> Result<Self, StoreError> {
-        let (db, is_whole) = open_database(options, clock)?;
+        let (db, is_whole) = open_database(options, clock, run)?;
         let stripes = Head::new(db.identity().seed, db.identity().shards).stripe_count();
         let mut checkpoints = Vec::with_capacity(stripes);
         for stripe in 0..stripes {
@@ -110,7 +114,11 @@ fn lock_folder(dir: &Path) -> Result<File, StoreError> {
 }
 
 /// Opens the database; says whether that went without a loss that had to be accepted.
-fn open_database(options: &StoreOptions, clock: &Clock) -> Result<(Db, bool), StoreError> {
+fn open_database(
+    options: &StoreOptions,
+    clock: &Clock,
+    run: RunId,
+) -> Result<(Db, bool), StoreError> {
     let of_database = clock.clone();
     let mut db = DbOptions::new(Arc::new(move || of_database.now_ms()));
     db.memory_bytes = options.cache_bytes;
@@ -123,6 +131,7 @@ fn open_database(options: &StoreOptions, clock: &Clock) -> Result<(Db, bool), St
         expect_seed: cluster.map(|of| of.seed),
         expect_shards: cluster.map(|of| of.shards),
         cluster: cluster.map(|of| of.cluster),
+        run,
     };
     let folder = options.dir.join("db");
     match Db::open(&folder, db.clone(), &create) {

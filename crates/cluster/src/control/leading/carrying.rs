@@ -267,6 +267,6 @@ fn outcome_of(published: &Result<Version, Error>) -> PublishOutcome {
 
 /// Draws other publish ids in each process.
 fn seed(shared: &Shared) -> u64 {
-    let (high, low) = shared.options.run.as_u64_pair();
+    let (high, low) = shared.identity.lineage.run().0.as_u64_pair();
     shared.options.seed ^ high ^ low
 }

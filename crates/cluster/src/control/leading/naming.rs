@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rangekeeper_coordination::{Intent, Intents, Member, Members};
-use rangekeeper_model::{BootCount, StoreId, Zone};
+use rangekeeper_model::{BootCount, RunId, StoreId, Zone};
 use rangekeeper_placement::{self as placement, Registration};
 use tracing::warn;
 
@@ -33,6 +33,8 @@ fn registration(member: &Member) -> Option<Registration> {
         incarnation: member.incarnation,
         store: StoreId(said.store),
         boot: BootCount(said.boot),
+        run: RunId(said.run),
+        after: said.after.iter().copied().map(RunId).collect(),
     })
 }
 

@@ -111,6 +111,7 @@ fn nodes(shared: &Shared, view: Option<&MapView>, members: &Members) -> Vec<Node
             incarnation: member.incarnation,
             store: rangekeeper_model::StoreId(said.store),
             boot: rangekeeper_model::BootCount(said.boot),
+            run: rangekeeper_model::RunId(said.run),
             status: NodeStatus::Up,
         };
         let peer = shared.roster.named(said.node.as_str()).filter(|p| p.store() == row.store);

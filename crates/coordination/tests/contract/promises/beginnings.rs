@@ -7,7 +7,7 @@ use rangekeeper_model::Term;
 use uuid::Uuid;
 
 use crate::promises::bytes;
-use crate::stage::{Cast, Stage, cluster, node, registered, registration, until};
+use crate::stage::{Cast, Stage, cluster, node, registered, until};
 
 pub async fn init_is_refused_where_a_cluster_is<S: Stage>(cast: &Cast<S>) {
     let operator = cast.start("operator");
@@ -46,7 +46,7 @@ pub async fn nothing_is_made_where_no_cluster_is<S: Stage>(cast: &Cast<S>) {
     assert_eq!(a.handle.declare(&intent, &bytes("now")).await, Err(error.clone()));
     let published = a.handle.publish(Term(1), Version(0), &bytes("map")).await;
     assert_eq!(published, Err(error.clone()));
-    let mut membership = a.handle.register(registration("a", 1, 1));
+    let mut membership = a.register("a", 1, 1);
     let refused = until(&mut membership, "refusal", |m| *m != Membership::Pending).await;
     assert_eq!(refused, Membership::Refused(error.into()));
     assert_eq!(cast.stage.read(&cast.root()).await, None);
@@ -66,7 +66,7 @@ pub async fn another_cluster_is_refused<S: Stage>(cast: &Cast<S>) {
         found: Uuid::from_u128(1),
     };
     let mut session = stranger.handle.session();
-    let membership = stranger.handle.register(registration("a", 1, 1));
+    let membership = stranger.register("a", 1, 1);
     let state =
         until(&mut session, "refusal", |state| matches!(state, SessionState::Refused(_))).await;
     assert_eq!(state, SessionState::Refused(error.clone().into()));
@@ -85,7 +85,7 @@ pub async fn another_cluster_is_refused<S: Stage>(cast: &Cast<S>) {
 pub async fn a_cluster_that_is_gone_is_not_made_again<S: Stage>(cast: &Cast<S>) {
     let operator = cast.operator().await;
     let a = cast.start("a");
-    let mut membership = a.handle.register(registration("a", 1, 1));
+    let mut membership = a.register("a", 1, 1);
     registered(&mut membership).await;
     assert!(cast.stage.delete(&cast.path("/cluster")).await);
     cast.expire(&a).await;

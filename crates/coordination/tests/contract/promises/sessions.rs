@@ -10,7 +10,7 @@ use rangekeeper_model::Term;
 use tokio::time::Instant;
 
 use crate::promises::bytes;
-use crate::stage::{Cast, Stage, cluster, node, registered, registration, until};
+use crate::stage::{Cast, Stage, cluster, node, registered, until};
 
 pub async fn lost_answers_are_settled<S: Stage>(cast: &Cast<S>) {
     let a = cast.start("a");
@@ -42,7 +42,7 @@ pub async fn lost_answers_are_settled<S: Stage>(cast: &Cast<S>) {
         let mut session = b.handle.session();
         until(&mut session, "a session", |state| *state == SessionState::Connected).await;
         cast.lose_next_answer(&b, fate);
-        registered(&mut b.handle.register(registration("b", 1, boot))).await;
+        registered(&mut b.register("b", 1, boot)).await;
         a.handle.resign().await.unwrap();
     }
 }
@@ -72,7 +72,7 @@ pub async fn what_follows_sees_the_newest_after_a_reconnect<S: Stage>(cast: &Cas
         }
         let name = format!("n{round}");
         let new = cast.start(&name);
-        registered(&mut new.handle.register(registration(&name, 1, 1))).await;
+        registered(&mut new.register(&name, 1, 1)).await;
         a.handle.declare(&Intent::Drain(node(&name)), &bytes("")).await.unwrap();
         assert!(assignment.borrow().is_some(), "the last one stays");
         cast.mend(&b);
@@ -133,7 +133,7 @@ pub async fn intents_come_and_go<S: Stage>(cast: &Cast<S>) {
 pub async fn an_expired_session_is_replaced<S: Stage>(cast: &Cast<S>) {
     let operator = cast.operator().await;
     let a = cast.start("a");
-    let mut membership = a.handle.register(registration("a", 1, 1));
+    let mut membership = a.register("a", 1, 1);
     let first = registered(&mut membership).await;
     let (term, mut role) = a.lead().await;
     let mut members = operator.handle.members();
@@ -157,7 +157,7 @@ pub async fn an_expired_session_is_replaced<S: Stage>(cast: &Cast<S>) {
 pub async fn closing_frees_the_name_at_once<S: Stage>(cast: &Cast<S>) {
     cast.operator().await;
     let (a, b) = (cast.start("a"), cast.start("b"));
-    registered(&mut a.handle.register(registration("x", 1, 1))).await;
+    registered(&mut a.register("x", 1, 1)).await;
     a.lead().await;
     let mut role = b.handle.campaign(b.candidate());
     until(&mut role, "following", |r| matches!(r, Role::Following(Some(_)))).await;
@@ -165,7 +165,7 @@ pub async fn closing_frees_the_name_at_once<S: Stage>(cast: &Cast<S>) {
     let closed = Instant::now();
     assert_eq!(cast.stage.read(&cast.path("/nodes/x")).await, None);
     assert_eq!(*a.handle.session().borrow(), SessionState::Closed);
-    registered(&mut b.handle.register(registration("x", 2, 1))).await;
+    registered(&mut b.register("x", 2, 1)).await;
     until(&mut role, "leading", |role| matches!(role, Role::Leading(_))).await;
     assert!(closed.elapsed() < cast.stage.session_timeout(), "it waited for the timeout");
     let operation = "publish";

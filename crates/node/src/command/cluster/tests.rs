@@ -9,7 +9,7 @@ use rangekeeper_coordination::{
     Registration, Settings,
 };
 use rangekeeper_model::{
-    BootCount, ClusterId, Epoch, Incarnation, NodeId, ShardCount, StoreId, Zone,
+    BootCount, ClusterId, Epoch, Incarnation, Lineage, NodeId, RunId, ShardCount, StoreId, Zone,
 };
 use rangekeeper_placement::{
     self as placement, NodeIndex, NodeRow, NodeStatus, Replication, Slot, SlotState,
@@ -49,7 +49,7 @@ impl Stage {
     /// Registers a node and keeps it so.
     async fn joined(&self, name: &str) -> Coordination {
         let node = self.connect(name);
-        let mut membership = node.register(registration(name));
+        let mut membership = node.register(registration(name), Lineage::begun(RunId::of(9)));
         let is_registered = |m: &Membership| matches!(m, Membership::Registered(_));
         membership.wait_for(is_registered).await.expect("it is registered");
         node
@@ -76,6 +76,7 @@ fn registration(name: &str) -> Registration {
         store: store(name),
         boot: 1,
         run: Uuid::from_u128(9),
+        after: Vec::new(),
         peer_address: format!("{name}:9921"),
         http_address: format!("{name}:9920"),
         zone: "z".to_owned(),
@@ -101,6 +102,7 @@ fn map() -> placement::Assignment {
             incarnation: Incarnation(1),
             store: StoreId(store(name)),
             boot: BootCount(1),
+            run: RunId::of(9),
             status: NodeStatus::Up,
         })
         .collect();

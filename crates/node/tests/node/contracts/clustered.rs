@@ -14,7 +14,6 @@ use rangekeeper_placement::Policy;
 use rangekeeper_storage::{Clock, Store, StoreOptions};
 use rangekeeper_telemetry::Registry;
 use tokio::net::TcpListener;
-use uuid::Uuid;
 
 /// Has everything that a node of a cluster runs beside its store register its metrics.
 pub async fn register(registry: &Registry) {
@@ -40,11 +39,12 @@ pub async fn register(registry: &Registry) {
         folder: folder.path().to_owned(),
         policy: Policy::new(1),
         software: String::new(),
-        run: Uuid::from_u128(1),
         seed: 1,
         start_wait: Duration::ZERO,
     };
-    let identity_of = Identity { cluster, store: id, boot: BootCount(identity.boot) };
+    let boot = BootCount(identity.boot);
+    let lineage = identity.lineage.clone();
+    let identity_of = Identity { cluster, store: id, boot, lineage };
     let control = Control::start(
         coordination.clone(),
         peers,

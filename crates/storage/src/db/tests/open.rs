@@ -15,6 +15,24 @@ fn identity_is_fixed_and_boots_are_counted() {
 }
 
 #[test]
+fn a_run_is_noted_once_however_often_it_opens_the_store() {
+    let mut fixture = Fixture::new();
+    let mut runs = Vec::new();
+    for run in [1, 1, 2, 2, 3].map(RunId::of) {
+        fixture.with.run = run;
+        runs.push(run);
+        runs.dedup();
+        let db = fixture.open();
+        assert_eq!(db.lineage().runs(), runs);
+    }
+    let db = fixture.open();
+    db.rocks.put(meta::RUNS, [7; 15]).unwrap();
+    drop(db);
+    let refused = fixture.try_open().unwrap_err();
+    assert!(matches!(refused, OpenError::Identity { record: "runs" }), "{refused}");
+}
+
+#[test]
 fn another_seed_or_number_of_shards_is_refused_by_name() {
     let mut fixture = Fixture::new();
     drop(fixture.open());
