@@ -16,8 +16,8 @@
 //! so. **Invariant:** what is passed on to peers was read from ZooKeeper, published there by this
 //! node, or came from a peer for which that holds: so does the map in the data folder.
 //!
-//! **Invariant:** a start of the node's folder is served from only once a map in use names it, as long
-//! as one can be published: so a copy from before it is known by what it lacks.
+//! **Invariant:** a start of the node's folder is served from only once a map in use names it, as
+//! long as one can be published: so a copy from before it is known by what it lacks.
 //!
 //! Without ZooKeeper nothing here stops: the last map is used for as long as it takes.
 

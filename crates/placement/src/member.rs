@@ -4,8 +4,8 @@
 //! what a node once said it had applied, also after it crashed.
 //!
 //! **Invariant:** a node takes part only as the row of the table that names its own store, and only
-//! if its folder has begun the run that the table names: another disk, a folder that was rolled back
-//! or copied answers for nothing, however often it is started.
+//! if its folder has begun the run that the table names: another disk, a folder that was rolled
+//! back or copied answers for nothing, however often it is started.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

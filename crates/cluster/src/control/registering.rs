@@ -64,9 +64,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// The run of this node's row in the map that ZooKeeper has: read before the node registers, so that
-/// whoever leads finds it in the registration. None when the agent is stopped; no run where there is
-/// no such row, or it is not to be had.
+/// The run of this node's row in the map that ZooKeeper has: read before the node registers, so
+/// that whoever leads finds it in the registration. None when the agent is stopped; no run where
+/// there is no such row, or it is not to be had.
 async fn run_in_map(shared: &Shared) -> Option<Option<RunId>> {
     let mut published = shared.coordination.assignment();
     let mut session = shared.session.clone();
