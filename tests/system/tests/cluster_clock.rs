@@ -1,11 +1,12 @@
 //! A node whose clock is a day off: nobody is sent to it, and what others give it it keeps.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::ensure;
 use rangekeeper_system_tests::faults::inspect;
 use rangekeeper_system_tests::fleet::Fleet;
 use rangekeeper_system_tests::folder::Folder;
+use rangekeeper_system_tests::ledger::Ledger;
 use rangekeeper_system_tests::trio::{NAMES, Trio};
 use rangekeeper_system_tests::{poll, programs};
 
@@ -76,4 +77,20 @@ fn a_clock_that_is_a_day_off_loses_nothing() {
     trio.kill(0).expect("it runs");
     inspect(&fleet, &[1, C]).expect("none missing, none invented");
     fleet.report().check().expect("none missing, none invented, none refused for long");
+}
+
+#[test]
+fn what_a_clock_that_is_off_would_refuse_for_good_is_refused_for_now() {
+    let folder = Folder::new("clock-router-").expect("a folder");
+    let Some(mut trio) = Trio::start(folder.path(), None, 1, 3).expect("three nodes start") else {
+        return;
+    };
+    start_shifted(&mut trio, -DAY_SECONDS);
+    wait_said(&trio, -DAY_SECONDS, "behind");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    let now_ms = i64::try_from(now.as_millis()).expect("a clock before the year 292 million");
+    let body = Ledger::new("now").attempt(&[(0, now_ms)]);
+    // A sender gives up what is answered with 400, and comes again after a 503.
+    let answer = trio.node(C).api.write(&body).expect("it answers");
+    assert_eq!(answer.status, 503, "{}", answer.body);
 }

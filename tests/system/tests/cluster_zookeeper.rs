@@ -240,3 +240,26 @@ fn a_zookeeper_restored_from_an_old_copy_brings_no_old_map_back() {
     check_only_newer(&trio);
     fleet.report().check_unharmed().expect("nobody noticed");
 }
+
+#[test]
+fn beside_an_emptied_zookeeper_a_node_starts_from_its_own_map_and_says_what_is_wrong() {
+    let folder = Folder::new("zookeeper-emptied-start-").expect("a folder");
+    let Some(mut trio) = Trio::start(folder.path(), None, 1, 3).expect("three nodes start") else {
+        return;
+    };
+    let server = &mut trio.ensemble.servers()[0];
+    server.kill().expect("it runs");
+    fs::remove_dir_all(server.data()).expect("it is there");
+    fs::create_dir(server.data()).expect("it is gone");
+    trio.ensemble.start_all().expect("an empty one starts");
+    wait_session_refused(&trio, "failed to find a cluster at /rangekeeper/system");
+    trio.stop(1).expect("it stops in order");
+    trio.begin(1).expect("it was stopped");
+    let ready = poll::until("a ready node", LIMIT, || trio.node(1).api.check_ready());
+    ready.expect("it starts from its own map");
+    for node in 0..3 {
+        let status = trio.status(node).expect("it answers");
+        let alarms = status["alarms"].as_array().expect("a list");
+        assert!(!alarms.is_empty(), "node {node} raises no alarm: {}", status["session"]);
+    }
+}
