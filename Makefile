@@ -24,8 +24,8 @@ LOCKED := --release --locked
 BUILT := $(CARGO_TARGET_DIR)/release
 SYSTEM := tests/system/scripts
 FUZZ_SECONDS ?= 600
-# Tests of processes mostly wait: two more of them at a time than there are processors.
-TEST_THREADS ?= $(shell echo $$(($$(nproc) + 2)))
+# Tests of processes mostly wait: one more of them at a time than there are processors.
+TEST_THREADS ?= $(shell echo $$(($$(nproc) + 1)))
 
 .PHONY: help
 help: ## List these commands
