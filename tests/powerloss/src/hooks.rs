@@ -43,12 +43,8 @@ fn slot(descriptor: c_int) -> Option<&'static Slot> {
 }
 
 /// Notes a write at the file's own position; only a regular file has one.
-fn wrote_at_position(descriptor: c_int, count: ssize_t) {
+fn wrote_at_position(slot: &Slot, descriptor: c_int, count: ssize_t) {
     let Some(count) = u64::try_from(count).ok().filter(|count| *count > 0) else { return };
-    if crate::table().is_none() {
-        return;
-    }
-    let Some(slot) = slot(descriptor) else { return };
     // SAFETY: asks for the position, changes nothing.
     let position = unsafe { libc::lseek(descriptor, 0, libc::SEEK_CUR) };
     if let Ok(position) = u64::try_from(position) {
@@ -57,11 +53,9 @@ fn wrote_at_position(descriptor: c_int, count: ssize_t) {
 }
 
 /// Notes a write at an offset.
-fn wrote_at(descriptor: c_int, count: ssize_t, offset: off64_t) {
+fn wrote_at(slot: &Slot, count: ssize_t, offset: off64_t) {
     let (Ok(count), Ok(offset)) = (u64::try_from(count), u64::try_from(offset)) else { return };
-    if count > 0
-        && let Some(slot) = slot(descriptor)
-    {
+    if count > 0 {
         slot.wrote(offset, offset + count);
     }
 }
@@ -92,30 +86,33 @@ fn synced(descriptor: c_int, sync: impl FnOnce() -> c_int) -> c_int {
 }
 
 /// Notes a new end of the file: shorter takes data away, longer adds none.
-fn truncated(descriptor: c_int, length: off64_t) {
-    if let (Ok(length), Some(slot)) = (u64::try_from(length), slot(descriptor)) {
+fn truncated(slot: &Slot, length: off64_t) {
+    if let Ok(length) = u64::try_from(length) {
         slot.truncated_to(length);
     }
 }
 
 /// Notes space reserved from `offset` on.
-fn allocated(descriptor: c_int, mode: c_int, offset: off64_t, length: off64_t) {
+fn allocated(slot: &Slot, mode: c_int, offset: off64_t, length: off64_t) {
     if mode & libc::FALLOC_FL_KEEP_SIZE != 0 {
         return;
     }
-    if let (Ok(end), Some(slot)) = (u64::try_from(offset + length), slot(descriptor)) {
+    if let Ok(end) = u64::try_from(offset + length) {
         slot.allocated_up_to(end);
     }
 }
 
-/// Replaces functions of the C library: `name(arguments) -> result, then what is noted`.
+/// Replaces functions of the C library: `name(descriptor, arguments) -> result, then what is noted`
+/// of a regular file that is watched. The slot says that a call is on its way, so that a test that
+/// kills the process between a write and the note of it knows why the file is longer.
 macro_rules! replace {
     ($(
-        $name:ident($($argument:ident: $kind:ty),*) -> $result:ty, |$outcome:ident| $note:expr;
+        $name:ident($fd:ident: c_int, $($argument:ident: $kind:ty),*) -> $result:ty,
+            |$slot:ident, $outcome:ident| $note:expr;
     )*) => {
         $(
             #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name($($argument: $kind),*) -> $result {
+            unsafe extern "C" fn $name($fd: c_int, $($argument: $kind),*) -> $result {
                 static NEXT: Next = Next::new(match CStr::from_bytes_with_nul(
                     concat!(stringify!($name), "\0").as_bytes(),
                 ) {
@@ -123,14 +120,20 @@ macro_rules! replace {
                     Err(_) => panic!("a name with a nul in it"),
                 });
                 // SAFETY: the C library's function of this name has this signature.
-                let next: unsafe extern "C" fn($($kind),*) -> $result =
+                let next: unsafe extern "C" fn(c_int, $($kind),*) -> $result =
                     unsafe { std::mem::transmute(NEXT.address()) };
-                // SAFETY: the caller's promises to the function are passed on unchanged.
-                let $outcome = unsafe { next($($argument),*) };
+                let Some($slot) = slot($fd) else {
+                    // SAFETY: the caller's promises to the function are passed on unchanged.
+                    return unsafe { next($fd, $($argument),*) };
+                };
+                $slot.begin();
+                // SAFETY: as above.
+                let $outcome = unsafe { next($fd, $($argument),*) };
                 // What is noted may fail; the caller has to find the errno of its own call.
                 // SAFETY: the location is this thread's own.
                 let errno = unsafe { *libc::__errno_location() };
                 $note;
+                $slot.end();
                 // SAFETY: as above.
                 unsafe { *libc::__errno_location() = errno };
                 $outcome
@@ -141,29 +144,29 @@ macro_rules! replace {
 
 replace! {
     write(fd: c_int, data: *const c_void, count: size_t) -> ssize_t,
-        |done| wrote_at_position(fd, done);
+        |slot, done| wrote_at_position(slot, fd, done);
     writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t,
-        |done| wrote_at_position(fd, done);
+        |slot, done| wrote_at_position(slot, fd, done);
     pwrite(fd: c_int, data: *const c_void, count: size_t, offset: off64_t) -> ssize_t,
-        |done| wrote_at(fd, done, offset);
+        |slot, done| wrote_at(slot, done, offset);
     pwrite64(fd: c_int, data: *const c_void, count: size_t, offset: off64_t) -> ssize_t,
-        |done| wrote_at(fd, done, offset);
+        |slot, done| wrote_at(slot, done, offset);
     pwritev(fd: c_int, parts: *const iovec, count: c_int, offset: off64_t) -> ssize_t,
-        |done| wrote_at(fd, done, offset);
+        |slot, done| wrote_at(slot, done, offset);
     pwritev64(fd: c_int, parts: *const iovec, count: c_int, offset: off64_t) -> ssize_t,
-        |done| wrote_at(fd, done, offset);
+        |slot, done| wrote_at(slot, done, offset);
     ftruncate(fd: c_int, length: off64_t) -> c_int,
-        |result| if result == 0 { truncated(fd, length) };
+        |slot, result| if result == 0 { truncated(slot, length) };
     ftruncate64(fd: c_int, length: off64_t) -> c_int,
-        |result| if result == 0 { truncated(fd, length) };
+        |slot, result| if result == 0 { truncated(slot, length) };
     fallocate(fd: c_int, mode: c_int, offset: off64_t, length: off64_t) -> c_int,
-        |result| if result == 0 { allocated(fd, mode, offset, length) };
+        |slot, result| if result == 0 { allocated(slot, mode, offset, length) };
     fallocate64(fd: c_int, mode: c_int, offset: off64_t, length: off64_t) -> c_int,
-        |result| if result == 0 { allocated(fd, mode, offset, length) };
+        |slot, result| if result == 0 { allocated(slot, mode, offset, length) };
     posix_fallocate(fd: c_int, offset: off64_t, length: off64_t) -> c_int,
-        |result| if result == 0 { allocated(fd, 0, offset, length) };
+        |slot, result| if result == 0 { allocated(slot, 0, offset, length) };
     posix_fallocate64(fd: c_int, offset: off64_t, length: off64_t) -> c_int,
-        |result| if result == 0 { allocated(fd, 0, offset, length) };
+        |slot, result| if result == 0 { allocated(slot, 0, offset, length) };
 }
 
 /// Replaces a sync, which has to look at the table before the call as well.

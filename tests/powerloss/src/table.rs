@@ -5,7 +5,7 @@
 //! ```text
 //! header   overflow u64 | syncs u64 | failing u64 | failed_syncs u64 | unused 4 × u64
 //! slot     key u64 | written u64 | synced u64 | allocated u64 | allocated_synced u64 |
-//!          lost_from u64 | lost_to u64 | unused u64
+//!          lost_from u64 | lost_to u64 | calls u64
 //! ```
 //!
 //! A key is made of device, inode and time of birth, so that an inode number that is given again
@@ -55,7 +55,8 @@ pub struct Slot {
     /// A file has one writer at a time.
     lost_from: AtomicU64,
     lost_to: AtomicU64,
-    unused: u64,
+    /// Calls that change the file and were not noted yet.
+    calls: AtomicU64,
 }
 
 /// What a sync that begins now would make durable.
@@ -141,6 +142,21 @@ impl Table {
 
 #[allow(dead_code, reason = "the library writes what the test reads")]
 impl Slot {
+    /// A call that may change the file begins.
+    pub fn begin(&self) {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// What the call did is noted.
+    pub fn end(&self) {
+        self.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether the process died in a call that may have changed the file.
+    pub fn is_in_call(&self) -> bool {
+        self.calls.load(Ordering::Acquire) > 0
+    }
+
     /// A write to these offsets has returned.
     pub fn wrote(&self, from: u64, to: u64) {
         self.written.fetch_max(to, Ordering::AcqRel);
@@ -217,6 +233,7 @@ impl Slot {
     pub fn forget_unsynced(&self) {
         self.written.store(self.synced(), Ordering::Release);
         self.allocated.store(self.synced_length(), Ordering::Release);
+        self.calls.store(0, Ordering::Release);
         self.set_lost(0, 0);
     }
 }

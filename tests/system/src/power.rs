@@ -104,10 +104,10 @@ impl PowerSupply {
         let key = key_of(file.as_raw_fd()).context("failed to look at it")?;
         let slot = self.table.slot(key).context("the table is full")?;
         let written = slot.promise().written_bytes();
-        // The process may have died between a write and the note of it: one write of the file.
+        // The process may have died between a write and the note of it.
         let seen = written.max(slot.promise().allocated_bytes());
         ensure!(
-            length <= seen || (written > 0 && length - seen <= ONE_WRITE_BYTES),
+            length <= seen || (slot.is_in_call() && length - seen <= ONE_WRITE_BYTES),
             "it holds {length} bytes, of which the library saw {written}: a write went past it"
         );
         let synced = slot.synced();
