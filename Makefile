@@ -53,13 +53,21 @@ all: prerequisites
 	@[ -x $(BUILT)/rangekeeper ] || echo "The first build takes about 20 minutes on two cores."
 	$(CARGO) build $(LOCKED) --workspace
 
+# Whatever the tests need is compiled at once: what is built for fewer targets has other features,
+# and would be compiled twice.
+.PHONY: test-build
+test-build: prerequisites
+	@[ -x $(BUILT)/rangekeeper ] || echo "The first build takes about 20 minutes on two cores."
+	$(CARGO) build $(LOCKED) --workspace --all-targets
+
 .PHONY: test
-test: all tools ## Run every test, the ones with real processes included
+test: test-build tools ## Run every test, the ones with real processes included, and each bench once
 	RUST_BACKTRACE=$${RUST_BACKTRACE:-0} RUST_TEST_THREADS=$(TEST_THREADS) \
-	  $(CARGO) test $(LOCKED) --workspace --no-fail-fast
+	  $(CARGO) test $(LOCKED) --workspace --all-targets --no-fail-fast
+	$(CARGO) test $(LOCKED) --workspace --doc
 
 .PHONY: soak
-soak: all tools ## Run the long versions of fault, fuzz and random tests
+soak: test-build tools ## Run the long versions of fault, fuzz and random tests
 	RANGEKEEPER_SOAK=1 RANGEKEEPER_FUZZ_SECONDS=$(FUZZ_SECONDS) PROPTEST_CASES=5000 \
 	  $(CARGO) test $(LOCKED) --workspace --no-fail-fast
 	$(MAKE) fuzz
@@ -77,10 +85,6 @@ docs: prerequisites ## Build the documentation without a warning
 .PHONY: bench
 bench: prerequisites ## Run the benches
 	$(CARGO) bench --locked --profile release --workspace --bench '*'
-
-.PHONY: bench-once
-bench-once: prerequisites
-	$(CARGO) bench --locked --profile release --workspace --bench '*' -- --test
 
 .PHONY: demo
 demo: all tools ## A real Prometheus scrapes and writes; both answer twenty queries

@@ -12,6 +12,7 @@ use rangekeeper_wire::proto::peer as proto;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::limits::BEGIN_WITHIN;
 use crate::listing::{Listing, Wanted, list};
 use crate::reading::ReadError;
 use crate::reading::folding::deal;
@@ -79,7 +80,7 @@ impl Router {
         };
         let name: Arc<str> = map.assignment.node(node).id.as_str().into();
         let first = crate::reading::shard_of(shards.min().unwrap_or_default());
-        let call = self.0.list_from(node, name, request, listing.deadline);
+        let call = self.0.list_from(node, name, request, listing.deadline, BEGIN_WITHIN);
         async move {
             let unavailable = |shard, why| ReadError::Unavailable { shard, why };
             let (_, result, entries) = call.await;

@@ -126,6 +126,10 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// request has to be decided.
 pub const BEGIN_WITHIN: Duration = Duration::from_millis(1500);
 
+/// The same where nobody else can answer, and the place is asked once more: with
+/// [`BEGIN_WITHIN`], below five seconds.
+pub const BEGIN_AT_LAST_WITHIN: Duration = Duration::from_secs(3);
+
 /// How often each peer is probed.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rangekeeper_model::{
@@ -172,7 +173,8 @@ impl Router {
                     limit: if listing.limit == usize::MAX { 0 } else { listing.limit as u64 },
                 };
                 let peer_name: Arc<str> = map.assignment.node(node).id.as_str().into();
-                let call = self.0.list_from(node, peer_name, request, listing.deadline);
+                let (deadline, within) = (listing.deadline, plan.begin_within());
+                let call = self.0.list_from(node, peer_name, request, deadline, within);
                 calls.spawn_on(async move { (asks, call.await) }, runtime);
             }
             if let Some((node, asks)) = own {
@@ -218,6 +220,7 @@ impl Inner {
         name: Arc<str>,
         request: proto::ListRequest,
         deadline: Instant,
+        within: Duration,
     ) -> impl Future<Output = Listed> + Send + 'static {
         let peer = self.topology().peer(node);
         async move {
@@ -228,7 +231,8 @@ impl Inner {
             let (mut faults, mut entries) = (Vec::new(), Vec::new());
             let read = async {
                 let call = Call { deadline, urgency: Urgency::MustTry };
-                let mut parts = peer.begin(Box::pin(peer.list(request, call)), call).await?;
+                let mut parts =
+                    peer.begin(Box::pin(peer.list(request, call)), call, within).await?;
                 while let Some(part) = parts.next().await? {
                     faults.extend(part.faults);
                     entries.extend(part.entries);

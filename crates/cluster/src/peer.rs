@@ -9,6 +9,7 @@ mod writer;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rangekeeper_wire::proto::peer as proto;
@@ -26,8 +27,8 @@ use crate::breaker::Breaker;
 use crate::error::{PeerError, Refusal};
 use crate::identity::{Local, Speaker, View};
 use crate::limits::{
-    BEGIN_WITHIN, BULK_CALLS, BULK_MESSAGE_BYTES, CONTROL_CALLS, CONTROL_MESSAGE_BYTES,
-    QUERY_CALLS, QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
+    BULK_CALLS, BULK_MESSAGE_BYTES, CONTROL_CALLS, CONTROL_MESSAGE_BYTES, QUERY_CALLS,
+    QUERY_MESSAGE_BYTES, WRITE_MESSAGE_BYTES,
 };
 use crate::link::{Connection, Dialing, Kind, Link};
 use crate::metrics::{ClientMetrics, PeerMetrics};
@@ -154,13 +155,14 @@ impl Peer {
     }
 
     /// Begins to ask for something that comes in parts. Whoever serves says at once that it has
-    /// begun, however long that then takes, so one that does not is silent.
+    /// begun, however long that then takes, so one that does not `within` this time is silent.
     pub(crate) async fn begin<T>(
         &self,
         beginning: impl Future<Output = Result<T, PeerError>>,
         call: Call,
+        within: Duration,
     ) -> Result<T, PeerError> {
-        let by = call.deadline.min(Instant::now() + BEGIN_WITHIN);
+        let by = call.deadline.min(Instant::now() + within);
         let silent = || PeerError::Deadline { node: Arc::clone(&self.0.node) };
         timeout_at(by, beginning).await.unwrap_or_else(|_| Err(silent()))
     }

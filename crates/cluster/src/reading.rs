@@ -109,7 +109,8 @@ impl Router {
                 if map.me == Some(node) {
                     own = Some((node, asks));
                 } else {
-                    let call = self.0.select_from(&map, node, asks, selecting);
+                    let within = plan.begin_within();
+                    let call = self.0.select_from(&map, node, asks, selecting, within);
                     calls.spawn_on(call, runtime);
                 }
             }

@@ -42,7 +42,7 @@ const HEAD_START_MS: i64 = 4 * 60 * 60 * 1000;
 const LATE_BY_MS: i64 = 2 * 24 * 60 * 60 * 1000;
 
 /// Pause between two requests of a lane where a fault is to be watched, not a machine filled.
-const REQUEST_PAUSE: Duration = Duration::from_millis(25);
+const REQUEST_PAUSE: Duration = Duration::from_millis(75);
 
 /// Pause after a request that got no answer or a refusal; a twelfth of what Prometheus begins with.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);

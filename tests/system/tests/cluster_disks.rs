@@ -195,7 +195,7 @@ fn fill_and_free(trio: &mut Trio, filler: &Path) -> Result<()> {
 
 #[test]
 fn a_full_disk_stops_one_node_and_harms_no_other() -> Result<()> {
-    let test = "a_full_disk_stops_one_node_and_harms_no_other";
+    let test = "cluster_disks::a_full_disk_stops_one_node_and_harms_no_other";
     namespaces::inside(test, &["--mount"], &["true"], || {
         let folder = Folder::new("full-")?;
         let data = folder.path().join(NAMES[2]);

@@ -21,7 +21,7 @@ fn under_load(
     replication: u8,
     body: impl FnOnce(&Links, &mut Trio, &Fleet) -> Result<()>,
 ) -> Result<()> {
-    in_own_network(test, |links| {
+    in_own_network(&format!("cluster_links::{test}"), |links| {
         let folder = Folder::new("links-")?;
         let Some(mut trio) = links.trio(&folder, replication)? else { return Ok(()) };
         let mut fleet = Fleet::around(&trio)?;

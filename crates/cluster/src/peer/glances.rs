@@ -19,7 +19,7 @@ use tonic::Streaming;
 
 use super::{Call, Peer};
 use crate::error::{PeerError, Refusal};
-use crate::limits::{BEGIN_WITHIN, QUERY_CALLS};
+use crate::limits::QUERY_CALLS;
 use crate::link::Kind;
 
 type Answer = Result<proto::Glanced, PeerError>;
@@ -77,15 +77,12 @@ impl Drop for Question<'_> {
 impl Peer {
     /// Asks for what is unsettled there, as [`Self::select`] does, where little or nothing is
     /// expected. An answer that is `too_large` is to be had from that.
-    ///
-    /// A peer that says nothing for [`BEGIN_WITHIN`] is silent, however late the deadline is.
     pub async fn glance(
         &self,
         request: proto::GlanceRequest,
         call: Call,
     ) -> Result<proto::Glanced, PeerError> {
         let mut asked = self.0.metrics.begin("select");
-        let call = Call { deadline: call.deadline.min(Instant::now() + BEGIN_WITHIN), ..call };
         let glancing = async {
             let room = timeout_at(call.deadline, self.0.query_room.acquire()).await;
             let _room = room.map_err(|_| self.expired())?.expect("never closed");

@@ -2,11 +2,13 @@
 //! nothing, the question goes on the stream for such.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rangekeeper_placement::NodeIndex;
 use rangekeeper_storage::ShardSet;
 use rangekeeper_wire::proto::peer as proto;
+use tokio::time::Instant;
 
 use super::{Asks, RemoteSeries, Said, Selecting, selector_of};
 use crate::error::PeerError;
@@ -25,6 +27,7 @@ impl Inner {
         node: NodeIndex,
         asks: Asks,
         selecting: Selecting<'_>,
+        within: Duration,
     ) -> impl Future<Output = (Said, RemoteSeries)> + Send + 'static {
         let peer = self.topology().peer(node);
         let name: Arc<str> = map.assignment.node(node).id.as_str().into();
@@ -36,7 +39,7 @@ impl Inner {
                 return (Said { node, asks, result: Err(error) }, Vec::new());
             };
             let mut series = Vec::new();
-            let result = ask(&peer, &asks, request, call, &mut series).await;
+            let result = ask(&peer, &asks, request, (call, within), &mut series).await;
             (Said { node, asks, result }, series)
         }
     }
@@ -46,28 +49,29 @@ async fn ask(
     peer: &Peer,
     asks: &Asks,
     request: proto::GlanceRequest,
-    call: Call,
+    (call, within): (Call, Duration),
     series: &mut RemoteSeries,
 ) -> Faults {
     if asks.full.is_empty() {
-        let glanced = peer.glance(request.clone(), call).await?;
+        let soon = Call { deadline: call.deadline.min(Instant::now() + within), ..call };
+        let glanced = peer.glance(request.clone(), soon).await?;
         if !glanced.too_large {
             *series = glanced.series;
             return Ok(glanced.faults);
         }
     }
     // Boxed: it is large, and seldom needed.
-    Box::pin(ask_in_parts(peer, select_of(request, asks), call, series)).await
+    Box::pin(ask_in_parts(peer, select_of(request, asks), (call, within), series)).await
 }
 
 async fn ask_in_parts(
     peer: &Peer,
     request: proto::SelectRequest,
-    call: Call,
+    (call, within): (Call, Duration),
     series: &mut RemoteSeries,
 ) -> Faults {
     let mut faults = Vec::new();
-    let mut parts = peer.begin(Box::pin(peer.select(request, call)), call).await?;
+    let mut parts = peer.begin(Box::pin(peer.select(request, call)), call, within).await?;
     while let Some(part) = parts.next().await? {
         series.extend(part.series);
         faults.extend(part.faults);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::plan::{cost_of, costs, first_of};
 use crate::error::{PeerError, Refusal};
-use crate::limits::PART_TARGET_BYTES;
+use crate::limits::{BEGIN_WITHIN, PART_TARGET_BYTES};
 use crate::peer::{Call, Peer, Urgency};
 use crate::router::Router;
 use crate::server::PartSink;
@@ -135,7 +135,7 @@ pub(crate) fn deal(
 }
 
 async fn ask(peer: Peer, request: proto::FoldRequest, call: Call) -> Result<FoldAnswer, PeerError> {
-    let mut parts = peer.begin(Box::pin(peer.fold(request, call)), call).await?;
+    let mut parts = peer.begin(Box::pin(peer.fold(request, call)), call, BEGIN_WITHIN).await?;
     let mut answer = FoldAnswer::default();
     while let Some(part) = parts.next().await? {
         answer.rows.extend(part.rows);

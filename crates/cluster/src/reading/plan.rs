@@ -13,7 +13,9 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::{ReadError, Said};
+use crate::error::PeerError;
 use crate::identity::View;
+use crate::limits::{BEGIN_AT_LAST_WITHIN, BEGIN_WITHIN};
 use crate::topology::{MapView, Topology};
 
 /// A newer map is waited for at most so long: it is on its way to every node.
@@ -41,6 +43,10 @@ pub(crate) struct Plan {
     /// A map of this epoch is needed, for this shard among others.
     wanted: Option<(Epoch, ShardId)>,
     failed: Option<(ShardId, String)>,
+    /// Some place may well answer when it is asked again.
+    may_recover: bool,
+    /// It was asked again.
+    is_second: bool,
 }
 
 /// A read of shards that are alike: in the same places, and so far answered alike.
@@ -74,6 +80,8 @@ impl Plan {
             asks: BTreeMap::new(),
             wanted: None,
             failed: None,
+            may_recover: false,
+            is_second: false,
         };
         plan.begin_reads(within);
         Ok(plan)
@@ -84,8 +92,19 @@ impl Plan {
         Arc::clone(&self.map)
     }
 
-    /// What is to be asked now; nothing once all is answered.
+    /// How long a place has until it begins to answer.
+    pub(crate) fn begin_within(&self) -> Duration {
+        if self.is_second { BEGIN_AT_LAST_WITHIN } else { BEGIN_WITHIN }
+    }
+
+    /// What is to be asked now; nothing once all is answered. Where too few places gave something,
+    /// all are asked once more if some were only late or lost the connection: who stood still for
+    /// a while has lost all of them.
     pub(crate) fn next_round(&mut self) -> Result<Option<BTreeMap<NodeIndex, Asks>>, ReadError> {
+        if self.failed.is_some() && self.may_recover && !self.is_second {
+            (self.is_second, self.failed) = (true, None);
+            self.begin_again();
+        }
         if let Some((shard, why)) = self.failed.take() {
             return Err(ReadError::Unavailable { shard, why });
         }
@@ -102,6 +121,8 @@ impl Plan {
         let asked = &asks.full | &asks.unsettled;
         match result {
             Err(error) => {
+                self.may_recover |=
+                    matches!(error, PeerError::Deadline { .. } | PeerError::Lost { .. });
                 for at in self.asked(&asked) {
                     self.reads[at].trouble = Some(error.to_string());
                     self.step(at, node, ReadEvent::Failed);
@@ -144,8 +165,13 @@ impl Plan {
             self.failed = Some((shard, format!("map {wanted} is not to be had")));
             return;
         };
-        self.costs = costs(&map, &*self.topology);
         self.map = map;
+        self.begin_again();
+    }
+
+    /// Begins again with what is not answered yet, by the map in use now.
+    fn begin_again(&mut self) {
+        self.costs = costs(&self.map, &*self.topology);
         // By an older map nobody who is asked from now on would answer the others either.
         self.asks.clear();
         let unfinished = self.reads.extract_if(.., |read| !read.round.is_complete());
@@ -270,3 +296,6 @@ pub(super) fn cost_of(view: &Shard, place: Place, costs: &[Option<u32>]) -> Opti
     let readers = view.slot(place).state.readers().into_iter();
     readers.map(|node| costs[node.index()]).try_fold(0, |most, cost| Some(most.max(cost?)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::report::Kind;
+use super::report::{Kind, REFUSAL_LIMIT};
 use super::{HEAD_START_MS, LATE_BY_MS, RETRY_PAUSE, Shared, lock};
 use crate::api::{Answer, Api};
 use crate::ledger::{Finding, METRIC, places_in};
 
 /// Pause between two questions to a node.
-const QUESTION_PAUSE: Duration = Duration::from_millis(150);
+const QUESTION_PAUSE: Duration = Duration::from_millis(300);
 
 /// How far a sum may be off: it is put together in another order.
 const SUM_TOLERANCE: f64 = 1e-9;
@@ -84,15 +84,15 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads everything back from a node, and nothing may be refused.
+    /// Reads everything back from a node, and nothing may be refused for long.
     pub(super) fn inspect(&self, api: Api) -> Result<Finding> {
         let asker = &Asker::new(api);
         let mut total = Finding::default();
         for lane in 0..self.ledgers.len() {
-            total.add(self.samples(asker, lane).map_err(Refused::into_error)??);
-            self.numbers(asker, lane).map_err(Refused::into_error)??;
+            total.add(at_last(|| self.samples(asker, lane))??);
+            at_last(|| self.numbers(asker, lane))??;
         }
-        self.totals(asker).map_err(Refused::into_error)??;
+        at_last(|| self.totals(asker))??;
         Ok(total)
     }
 
@@ -188,6 +188,17 @@ impl Shared {
 
     fn end_ms(&self) -> i64 {
         self.start_ms + HEAD_START_MS
+    }
+}
+
+/// Asks until it is answered, for as long as a question may be refused.
+fn at_last<T>(ask: impl Fn() -> Result<T, Refused>) -> Result<T> {
+    let since = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if since.elapsed() < REFUSAL_LIMIT => std::thread::sleep(RETRY_PAUSE),
+            got => return got.map_err(Refused::into_error),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 /// The longest that a request may go without success while a quorum is there: issue and README
 /// promise it.
-const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A success after this time is worth a line.
 const SLOW: Duration = Duration::from_secs(1);
