@@ -70,13 +70,18 @@ impl Trio {
         places: &[Place],
     ) -> Result<Self> {
         let zookeeper = ensemble.cluster("system");
-        let made = Command::new(programs::rangekeeper()?)
-            .args(["cluster", "init", "--zookeeper", &zookeeper, "--shards", "256"])
-            .args(["--replication", &replication.to_string(), "--expect"])
-            .arg(places.len().to_string())
-            .output()
-            .context("failed to run cluster init")?;
-        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let program = programs::rangekeeper()?;
+        // It waits 5 s for a ZooKeeper, which has just been started.
+        poll::until("a cluster", Duration::from_secs(30), || {
+            let made = Command::new(&program)
+                .args(["cluster", "init", "--zookeeper", &zookeeper, "--shards", "256"])
+                .args(["--replication", &replication.to_string(), "--expect"])
+                .arg(places.len().to_string())
+                .output()
+                .context("failed to run cluster init")?;
+            ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            Ok(())
+        })?;
         let setup = |at: usize| -> Result<Setup> {
             let Place { listen, peer, wrapper } = places[at].clone();
             let mut setup = Setup::new(&folder.join(NAMES[at]))?;
