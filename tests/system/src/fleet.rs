@@ -20,6 +20,7 @@ use anyhow::{Result, ensure};
 use crate::api::{Answer, Api};
 use crate::ledger::{Finding, Ledger, Place};
 use crate::poll;
+use crate::stopwatch::Stopwatch;
 use crate::trio::Trio;
 use report::{Kind, Records};
 
@@ -271,7 +272,7 @@ impl Shared {
                 clients[node] = Client { api: self.nodes[node].api(), turns };
             }
             let sent = Instant::now();
-            let since = *refused_since.get_or_insert(sent);
+            let since = &*refused_since.get_or_insert_with(Stopwatch::start);
             let answer = clients[node].api.write(&body);
             let there = self.nodes[node].turns() == turns;
             if answer.as_ref().is_ok_and(Answer::is_success) {

@@ -24,6 +24,7 @@ pub mod programs;
 pub mod remote_write;
 pub mod scraping;
 pub mod slow;
+pub mod stopwatch;
 pub mod trio;
 pub mod workload;
 pub mod zookeeper;

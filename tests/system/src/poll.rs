@@ -1,8 +1,10 @@
 //! Waiting for a condition instead of for a time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+
+use crate::stopwatch::Stopwatch;
 
 /// Pause between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -14,7 +16,7 @@ pub fn until<T>(
     limit: Duration,
     mut condition: impl FnMut() -> Result<T>,
 ) -> Result<T> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     loop {
         match condition() {
             Ok(value) => return Ok(value),

@@ -12,6 +12,7 @@ use super::report::{Kind, REFUSAL_LIMIT};
 use super::{HEAD_START_MS, LATE_BY_MS, RETRY_PAUSE, Shared, lock};
 use crate::api::{Answer, Api};
 use crate::ledger::{Finding, METRIC, places_in};
+use crate::stopwatch::Stopwatch;
 
 /// Pause between two questions to a node.
 const QUESTION_PAUSE: Duration = Duration::from_millis(300);
@@ -33,7 +34,7 @@ enum Question {
 /// A client that knows how long each of its requests was left without success.
 pub(super) struct Asker {
     api: Api,
-    refused_since: Cell<Option<Instant>>,
+    refused_since: Cell<Option<Stopwatch>>,
     longest: Cell<Duration>,
 }
 
@@ -193,7 +194,7 @@ impl Shared {
 
 /// Asks until it is answered, for as long as a question may be refused.
 fn at_last<T>(ask: impl Fn() -> Result<T, Refused>) -> Result<T> {
-    let since = Instant::now();
+    let since = Stopwatch::start();
     loop {
         match ask() {
             Err(_) if since.elapsed() < REFUSAL_LIMIT => std::thread::sleep(RETRY_PAUSE),
@@ -226,7 +227,7 @@ impl Asker {
 
     /// The JSON of a successful answer.
     fn successful(&self, ask: impl FnOnce(&Api) -> Result<Answer>) -> Result<Value, Refused> {
-        let since = self.refused_since.take().unwrap_or_else(Instant::now);
+        let since = self.refused_since.take().unwrap_or_else(Stopwatch::start);
         match ask(&self.api) {
             Ok(answer) if answer.is_success() => {
                 self.longest.set(self.longest.get().max(since.elapsed()));
