@@ -121,8 +121,10 @@ impl Plan {
         let asked = &asks.full | &asks.unsettled;
         match result {
             Err(error) => {
-                self.may_recover |=
-                    matches!(error, PeerError::Deadline { .. } | PeerError::Lost { .. });
+                self.may_recover |= matches!(
+                    error,
+                    PeerError::Expired { .. } | PeerError::Deadline { .. } | PeerError::Lost { .. }
+                );
                 for at in self.asked(&asked) {
                     self.reads[at].trouble = Some(error.to_string());
                     self.step(at, node, ReadEvent::Failed);

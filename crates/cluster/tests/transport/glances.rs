@@ -116,13 +116,14 @@ async fn the_deadline_holds_for_the_caller_and_ends_the_work_at_the_peer() {
 }
 
 #[tokio::test]
-async fn a_silent_peer_is_not_waited_for_until_the_deadline() {
+async fn what_never_says_a_word_is_not_waited_for_beyond_the_deadline() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
     let address = silent.local_addr().expect("it is bound").to_string();
     let (peers, _) = peers_of(&[], options());
     let store = StoreId::of(10);
     peers.update([rangekeeper_cluster::PeerAddress { node: "a".into(), address, store }]);
-    let answer = peer_of(&peers, "a").glance(question(1), call()).await;
+    let soon = call_within(Duration::from_millis(300), Urgency::MustTry);
+    let answer = peer_of(&peers, "a").glance(question(1), soon).await;
     assert_eq!(answer, Err(PeerError::Deadline { node: "a".into() }));
 }
 
