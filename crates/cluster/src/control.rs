@@ -322,16 +322,17 @@ impl Topology for Control {
         }
         let member = self.0.member.read();
         let stale = Verdict::StaleEpoch { mine: member.version().epoch };
-        let place_of = |shard: ShardId| {
-            let view = member.assignment()?.shards.get(usize::from(shard.0))?;
-            view.place_of(member.me()?)
-        };
-        let judge = |number| {
-            let shard = shard_of(number);
+        let views = member.assignment().map_or(&[][..], |assignment| &assignment.shards);
+        let place_of = |shard: ShardId| views.get(usize::from(shard.0))?.place_of(member.me()?);
+        let mut faults = Vec::new();
+        for shard in shards.iter().map(shard_of) {
             let read = |place| member.judge_read(shard, place, routed, target);
-            (shard, place_of(shard).map_or(stale, read))
-        };
-        shards.iter().map(judge).filter(|(_, verdict)| *verdict != Verdict::Ok).collect()
+            let verdict = place_of(shard).map_or(stale, read);
+            if verdict != Verdict::Ok {
+                faults.push((shard, verdict));
+            }
+        }
+        faults
     }
 
     fn given(&self, routed: Version) -> Epoch {

@@ -97,7 +97,7 @@ impl Shard {
     /// The place at which `node` takes part, if it does: a node is named at one place at most.
     #[inline]
     pub fn place_of(&self, node: NodeIndex) -> Option<Place> {
-        let at = self.slots.iter().position(|slot| slot.state.nodes().any(|named| named == node));
+        let at = self.slots.iter().position(|slot| slot.state.names(node));
         at.map(Place::of)
     }
 

@@ -216,6 +216,7 @@ impl Member {
     }
 
     /// What all requests have in common: the store, the generation, the row.
+    #[inline]
     fn admit(
         &self,
         shard: ShardId,
@@ -278,6 +279,7 @@ impl Member {
     }
 
     /// Whether a read of the slot may be answered.
+    #[inline]
     pub fn judge_read(
         &self,
         shard: ShardId,

@@ -63,6 +63,16 @@ impl SlotState {
         }
     }
 
+    /// Whether the state names `node`.
+    #[inline]
+    pub fn names(self, node: NodeIndex) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Steady { node: named } | Self::Repair { node: named } => named == node,
+            Self::Moving { from, to } | Self::Cutover { from, to } => from == node || to == node,
+        }
+    }
+
     /// Every node that the state names.
     pub fn nodes(self) -> impl Iterator<Item = NodeIndex> {
         let both = match self {
