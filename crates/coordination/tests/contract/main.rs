@@ -29,8 +29,8 @@ macro_rules! promises {
             $(
                 #[test]
                 fn $name() {
-                    crate::twin::check(stringify!($name), &async |cast| {
-                        crate::$module::$name(cast).await;
+                    crate::twin::check(stringify!($name), |cast| {
+                        Box::pin(crate::$module::$name(cast))
                     });
                 }
             )*

@@ -1,5 +1,6 @@
 //! The twin in memory as a stage.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,10 @@ use crate::stage::{Cast, Stage};
 const SEEDS: u64 = 20;
 
 const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A promise as it is played here. Behind a pointer: the whole runtime is not compiled anew for
+/// each of them.
+pub type Promise = for<'a> fn(&'a Cast<MemoryEnsemble>) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 impl Stage for MemoryEnsemble {
     fn ensemble(&self, process: &str, root: &str) -> Ensemble {
@@ -73,7 +78,7 @@ pub fn seeds() -> Vec<u64> {
 }
 
 /// Plays a promise on the twin, under a clock that stands still while anything runs.
-pub fn check(name: &str, promise: &impl AsyncFn(&Cast<MemoryEnsemble>)) {
+pub fn check(name: &str, promise: Promise) {
     for seed in seeds() {
         println!("seed {seed}");
         let runtime = tokio::runtime::Builder::new_current_thread()

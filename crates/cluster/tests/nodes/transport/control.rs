@@ -11,7 +11,7 @@ use rangekeeper_cluster::{
 use rangekeeper_model::{Epoch, StoreId};
 use rangekeeper_telemetry::Registry;
 
-use crate::harness::{
+use super::harness::{
     FREE, Node, Spot, call, call_within, metric, options, own, peer_of, peers_of, rows, samples,
 };
 

@@ -8,7 +8,7 @@ use rangekeeper_model::{ClusterId, Day, Epoch};
 use rangekeeper_placement::{Assignment, NodeStatus};
 use tokio::time::Instant;
 
-use crate::stage::{PATIENCE, Part, Stage, eventually, leader, node_id, parts};
+use super::stage::{PATIENCE, Part, Stage, eventually, leader, node_id, parts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_that_somebody_needs_is_got_from_a_peer_at_once() {

@@ -1,21 +1,17 @@
 //! Exemplars and metadata that a copy missed: the account keeps them, through checkpoints, crashes
 //! and restarts, until they were delivered; and whoever gets them takes them as a set.
 
-#[path = "harness/copies.rs"]
-mod copies;
-#[path = "harness/keeper.rs"]
-mod keeper;
-
 use std::collections::BTreeSet;
 
-use copies::{Copy, deliver, take};
-use keeper::{Keeper, TestClock};
 use rangekeeper_model::{DAY_MS, Day, Labels, MetricType, ShardId, TenantId, TimeRange};
 use rangekeeper_placement::{Place, UnsettledKey};
 use rangekeeper_storage::db::{EXEMPLARS, METADATA, never};
 use rangekeeper_storage::log::{Import, Position};
 use rangekeeper_storage::oracle::{Batch, Row};
 use rangekeeper_storage::{Bundle, FamilyMetadata, StoreOptions, UnsettledStats};
+
+use crate::copies::{Copy, deliver, take};
+use crate::keeper::{Keeper, TestClock};
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 /// Longer than a record waits to be settled.

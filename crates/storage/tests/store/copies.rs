@@ -1,5 +1,4 @@
 //! Copies of one cluster's shards, each a store, and what a router and holders do with them.
-#![allow(dead_code, reason = "each test target uses its part")]
 
 use std::collections::BTreeMap;
 
@@ -51,7 +50,8 @@ pub fn all_in(options: &StoreOptions, full: bool) -> Scope {
 
 /// A store that may be crashed and opened again.
 pub struct Copy {
-    dir: TempDir,
+    /// Deleted with it.
+    _dir: TempDir,
     clock: TestClock,
     pub options: StoreOptions,
     store: Option<Store>,
@@ -65,7 +65,7 @@ impl Copy {
         options.replicated = Some(quorum());
         options.retention_by = RetentionBy::Cluster;
         change(&mut options);
-        let mut copy = Self { dir, clock: clock.clone(), options, store: None };
+        let mut copy = Self { _dir: dir, clock: clock.clone(), options, store: None };
         copy.open();
         copy
     }

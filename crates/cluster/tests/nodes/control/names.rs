@@ -6,7 +6,7 @@ use rangekeeper_cluster::Status;
 use rangekeeper_model::ShardId;
 use rangekeeper_placement::Verdict;
 
-use crate::stage::{Part, Stage, eventually};
+use super::stage::{Part, Stage, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_node_of_a_name_is_not_ready_until_the_first_is_gone() {
@@ -39,7 +39,7 @@ async fn a_copy_of_a_folder_answers_for_nothing() {
     let version = view.assignment.version();
     let me = view.me.expect("it has a row");
     let place = view.assignment.shard(ShardId(0)).place_of(me).expect("it has every shard");
-    let asked = |node: &crate::stage::Node| {
+    let asked = |node: &super::stage::Node| {
         let (control, store) = (&node.control, node.store);
         let write = control.judge_write(ShardId(0), place, version, store);
         (write, control.judge_read(ShardId(0), place, version, store))

@@ -8,7 +8,7 @@ use rangekeeper_coordination::Error;
 use rangekeeper_model::{ClusterId, Day, ShardId};
 use rangekeeper_placement::{Place, Verdict};
 
-use crate::stage::{Part, Stage, eventually, leader, parts};
+use super::stage::{Part, Stage, eventually, leader, parts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_start_without_zookeeper_serve_the_newest_map_that_one_of_them_has() {

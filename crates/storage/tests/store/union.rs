@@ -3,22 +3,16 @@
 //!
 //! `RANGEKEEPER_SEED` runs one seed, `RANGEKEEPER_SOAK=1` runs many.
 
-#[path = "harness/copies.rs"]
-mod copies;
-#[path = "harness/keeper.rs"]
-mod keeper;
-#[path = "harness/workload.rs"]
-mod workload;
-
 use std::collections::BTreeSet;
 
-use copies::{Copy, all_in, deliver, unite};
-use keeper::{Keeper, TestClock};
 use rangekeeper_model::{DAY_MS, TenantId, TimeRange, WINDOW_MS};
 use rangekeeper_placement::Place;
 use rangekeeper_storage::oracle::Oracle;
 use rangekeeper_storage::{FamilyMetadata, MetadataRow, Scope, UnsettledStats};
-use workload::{Workload, seeds};
+
+use crate::copies::{Copy, all_in, deliver, unite};
+use crate::keeper::{Keeper, TestClock};
+use crate::workload::{Workload, seeds};
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 const REACH_MS: i64 = 2 * DAY_MS;
@@ -158,7 +152,7 @@ impl Several {
             let other = Scope { full: one.unsettled.clone(), unsettled: one.full.clone() };
             let found = [(first, one), (second, other)]
                 .map(|(at, scope)| self.copies[at].select_in(&tenant, &matchers, range, &scope));
-            keeper::compare(
+            crate::keeper::compare(
                 &expected,
                 &unite(&found, range),
                 &format!("copies {first} and {second}, {matchers:?} in {range:?}"),
@@ -225,7 +219,7 @@ fn holders_that_deliver_bring_all_copies_to_the_same_and_then_nothing_is_unsettl
             let expected = run.oracle.ask(tenant, &[], TimeRange::ALL);
             for (at, copy) in run.copies.iter().enumerate() {
                 let found = Keeper::ask(copy.store(), tenant, &[], TimeRange::ALL);
-                keeper::compare(&expected, &found, &format!("of copy {at}"));
+                crate::keeper::compare(&expected, &found, &format!("of copy {at}"));
             }
             let examples = run.oracle.examples(tenant, &[], TimeRange::ALL);
             let told: BTreeSet<_> = statements(&run.oracle, tenant);

@@ -3,23 +3,19 @@
 //!
 //! A store is written, crashed and kept; then each case flips a byte of one file in a copy of it.
 
-#[path = "harness/keeper.rs"]
-mod keeper;
-#[path = "harness/workload.rs"]
-mod workload;
-
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keeper::{Keeper, Point, TestClock, options, try_select};
 use rangekeeper_model::{DAY_MS, Labels, MatchOp, Matcher, TenantId, TimeRange};
 use rangekeeper_storage::oracle::{Batch, Row};
 use rangekeeper_storage::{Store, StoreError};
 use tempfile::TempDir;
-use workload::seeds;
+
+use crate::keeper::{Keeper, Point, TestClock, options, try_select};
+use crate::workload::seeds;
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 const STEP_MS: i64 = 15_000;
@@ -206,7 +202,7 @@ impl Crashed {
     }
 }
 
-fn flat(rows: keeper::Rows) -> BTreeSet<Sample> {
+fn flat(rows: crate::keeper::Rows) -> BTreeSet<Sample> {
     let points = |(labels, points): (Labels, Vec<Point>)| {
         points.into_iter().map(move |point| (labels.clone(), point))
     };

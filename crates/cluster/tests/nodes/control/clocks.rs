@@ -3,7 +3,7 @@
 use rangekeeper_coordination::Intent;
 use rangekeeper_model::Day;
 
-use crate::stage::{Part, Stage, eventually, node_id, parts};
+use super::stage::{Part, Stage, eventually, node_id, parts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_clock_is_off_most_others_is_not_ready() {

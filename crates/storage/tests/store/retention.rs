@@ -1,16 +1,14 @@
 //! Retention: whole days go, a jump of time waits for a confirmation, and what went does not come
 //! back.
 
-#[path = "harness/keeper.rs"]
-mod keeper;
-
 use std::path::Path;
 use std::time::Duration;
 
-use keeper::{Keeper, TestClock, options};
 use rangekeeper_model::{DAY_MS, Day, Labels, TenantId, TimeRange};
 use rangekeeper_storage::oracle::{Batch, Row};
 use rangekeeper_storage::{Store, StoreStats};
+
+use crate::keeper::{Keeper, TestClock, options};
 
 /// Midnight of some day.
 const T0: i64 = 20_000 * DAY_MS;

@@ -1,18 +1,11 @@
 //! A store as a member of a cluster: who it is, whether it can be trusted, which days it drops, and
 //! what it does about damage that a lone node would step over.
 
-#[path = "harness/copies.rs"]
-mod copies;
-#[path = "harness/keeper.rs"]
-mod keeper;
-
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use copies::{Copy, identity, quorum};
-use keeper::{TestClock, options, try_put};
 use rangekeeper_chunk::{Decoder, encode};
 use rangekeeper_model::{
     DAY_MS, Day, ErrorClass, Labels, Samples, ShardCount, TenantId, TimeRange, WindowInDay,
@@ -25,6 +18,9 @@ use rangekeeper_storage::{
     ClusterIdentity, ReadLimits, RetentionBy, Store, StoreError, StoreOptions,
 };
 use uuid::Uuid;
+
+use crate::copies::{Copy, identity, quorum};
+use crate::keeper::{TestClock, options, try_put};
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::harness::{
+use super::harness::{
     HELD_TENANT, Node, Script, Spot, call, call_within, metric, options, peer_of, peers_of, until,
 };
 

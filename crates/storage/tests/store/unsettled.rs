@@ -3,19 +3,10 @@
 //!
 //! `RANGEKEEPER_SEED` runs one seed, `RANGEKEEPER_SOAK=1` runs many.
 
-#[path = "harness/copies.rs"]
-mod copies;
-#[path = "harness/keeper.rs"]
-mod keeper;
-#[path = "harness/workload.rs"]
-mod workload;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use copies::{Copy, all_in, unite, view};
-use keeper::{Point, Rows, TestClock};
 use rangekeeper_model::Epoch;
 use rangekeeper_model::{
     DAY_MS, Day, Labels, MatchOp, Matcher, ShardId, TenantId, TimeRange, WINDOW_MS, Window,
@@ -24,7 +15,10 @@ use rangekeeper_placement::{Place, UnsettledKey};
 use rangekeeper_storage::db::never;
 use rangekeeper_storage::log::Position;
 use rangekeeper_storage::oracle::{Batch, Row};
-use workload::{Workload, seeds};
+
+use crate::copies::{Copy, all_in, unite, view};
+use crate::keeper::{Point, Rows, TestClock};
+use crate::workload::{Workload, seeds};
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 const REACH_MS: i64 = 2 * DAY_MS;

@@ -9,7 +9,7 @@ use rangekeeper_cluster::{
 use rangekeeper_model::{ClusterId, StoreId};
 use rangekeeper_telemetry::Registry;
 
-use crate::harness::{
+use super::harness::{
     CLUSTER, FREE, Node, OWN, call, metric, options, peer_of, peers_of, rows, samples,
 };
 

@@ -8,7 +8,7 @@ use rangekeeper_cluster::proto::{self, ShardState};
 use rangekeeper_cluster::{PeerError, PeersOptions, Urgency, View, limits};
 use tokio::task::JoinSet;
 
-use crate::harness::{
+use super::harness::{
     FREE, HELD, Node, call, call_within, metric, options, peer_of, peers_of, rows, samples, until,
 };
 

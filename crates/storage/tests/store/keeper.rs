@@ -1,6 +1,5 @@
 //! What a store and the oracle have in common, with answers that can be compared: NaNs by their
 //! bits, no difference between unset start timestamps and none.
-#![allow(dead_code, reason = "each test target uses its part")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

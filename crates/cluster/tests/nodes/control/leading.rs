@@ -6,7 +6,7 @@ use rangekeeper_coordination::Intent;
 use rangekeeper_model::{Day, Term};
 use rangekeeper_placement::{NodeStatus, Shard, SlotState};
 
-use crate::stage::{Node, Part, Stage, eventually, leader, node_id, parts};
+use super::stage::{Node, Part, Stage, eventually, leader, node_id, parts};
 
 /// Who owns what.
 fn owners(node: &Node) -> Vec<Shard> {
@@ -113,7 +113,7 @@ async fn a_leader_that_does_not_know_of_its_successor_cannot_publish() {
     let old = leader(&nodes).await;
     let term = old.view().assignment.term;
     stage.ensemble.hold_watches(old.name);
-    assert!(stage.ensemble.delete(&format!("{}/leader", crate::stage::ROOT)));
+    assert!(stage.ensemble.delete(&format!("{}/leader", super::stage::ROOT)));
     let mut successor = None;
     eventually("another leads", || {
         successor = nodes.iter().find(|node| node.name != old.name && node.leads());
@@ -147,7 +147,7 @@ async fn a_wiped_node_gets_a_row_of_its_own_and_its_repair_is_only_proposed() {
     let has_row = |view: &Option<std::sync::Arc<rangekeeper_cluster::MapView>>| {
         view.as_ref().is_some_and(|view| view.me.is_some())
     };
-    tokio::time::timeout(crate::stage::PATIENCE, views.wait_for(has_row))
+    tokio::time::timeout(super::stage::PATIENCE, views.wait_for(has_row))
         .await
         .expect("it gets a row")
         .expect("the agent is there");
@@ -220,7 +220,7 @@ async fn an_ensemble_that_forgot_the_map_does_not_make_the_nodes_forget_it() {
     for node in nodes {
         node.stop().await;
     }
-    let path = format!("{}/assignment", crate::stage::ROOT);
+    let path = format!("{}/assignment", super::stage::ROOT);
     assert!(stage.ensemble.delete(&path));
     stage.ensemble.create(&path, b"");
     // The one that comes first has never had a map, so only the others can tell it.

@@ -2,18 +2,16 @@
 //! store wherever the samples lie: in the head, in the database, sent once more, sealed, and after
 //! a crash.
 
-#[path = "harness/keeper.rs"]
-mod keeper;
-
 use std::sync::Arc;
 
-use keeper::{Keeper, Point, Rows, TestClock, options};
 use rangekeeper_model::{
     Buckets, CounterResetHint, DAY_MS, Day, Histogram, HistogramSample, Labels, MatchOp, Matcher,
     MetricType, STALE_NAN_BITS, Span, TenantId, TimeRange, WINDOW_MS, Window,
 };
 use rangekeeper_storage::oracle::{Batch, Oracle, Row};
 use rangekeeper_storage::{FamilyMetadata, Store};
+
+use crate::keeper::{Keeper, Point, Rows, TestClock, options};
 
 /// Noon of some day, so that no case is near midnight without wanting to be.
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 2;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rangekeeper_cluster::proto::{self, Reason};
 use rangekeeper_cluster::{PeerError, Refusal, ServerOptions, Urgency};
 
-use crate::harness::{Node, Script, call, call_within, metric, options, peer_of, peers_of, until};
+use super::harness::{Node, Script, call, call_within, metric, options, peer_of, peers_of, until};
 
 /// A part with one series of so many bytes.
 fn part(bytes: usize) -> proto::SelectPart {

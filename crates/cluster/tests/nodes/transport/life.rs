@@ -9,7 +9,7 @@ use rangekeeper_model::StoreId;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::harness::{
+use super::harness::{
     FREE, HELD, Node, Spot, call, call_within, metric, options, peer_of, peers_of, rows, samples,
     until,
 };

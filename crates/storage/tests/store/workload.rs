@@ -1,7 +1,6 @@
 //! What senders send, at random: in and out of order, duplicates, conflicting values at one time,
 //! stale markers, histograms, start timestamps, exemplars, metadata, several tenants, series that
 //! come and go.
-#![allow(dead_code, reason = "each test target uses its part")]
 
 use std::sync::Arc;
 

@@ -3,20 +3,16 @@
 //!
 //! `RANGEKEEPER_SEED` runs one seed, `RANGEKEEPER_SOAK=1` runs many.
 
-#[path = "harness/keeper.rs"]
-mod keeper;
-#[path = "harness/workload.rs"]
-mod workload;
-
 use std::collections::BTreeSet;
 
-use keeper::{Keeper, Rows, TestClock, compare, options, try_put};
 use rangekeeper_model::{DAY_MS, Day, Labels, ShardCount, TenantId, TimeRange};
 use rangekeeper_storage::log::Durability;
 use rangekeeper_storage::oracle::{Batch, Oracle, OracleExemplar};
 use rangekeeper_storage::{MetadataRow, Store};
 use tempfile::TempDir;
-use workload::{Workload, seeds};
+
+use crate::keeper::{Keeper, Rows, TestClock, compare, options, try_put};
+use crate::workload::{Workload, seeds};
 
 const T0: i64 = 20_000 * DAY_MS + DAY_MS / 3;
 const HOUR_MS: i64 = 60 * 60 * 1000;
